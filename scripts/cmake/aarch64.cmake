@@ -1,0 +1,12 @@
+# Cross build for ARM64 Linux: GNU cross compiler, results run under qemu's user-mode emulation.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH /usr/aarch64-linux-gnu /usr/lib/aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE BOTH)
+find_program(TERN_QEMU NAMES qemu-aarch64 qemu-aarch64-static REQUIRED)
+mark_as_advanced(TERN_QEMU)
+set(CMAKE_CROSSCOMPILING_EMULATOR "${TERN_QEMU};-L;/usr/aarch64-linux-gnu")

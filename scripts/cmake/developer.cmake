@@ -1,0 +1,44 @@
+# What our own binaries are built with; nothing here reaches a user of tern::tern.
+#
+#   tern_defaults(<target>)   warnings and tern::tern for one of our own targets
+#
+# Sanitizers are set for the whole directory tree, so that a dependency built from source gets them as well.
+
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Build type" FORCE)
+endif()
+
+find_program(TERN_CCACHE ccache)
+mark_as_advanced(TERN_CCACHE)
+if(TERN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${TERN_CCACHE}")
+endif()
+
+# File names in assertions are relative to the tree, the same on every machine.
+add_compile_options("-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=")
+
+if(TERN_SANITIZE STREQUAL "address")
+  set(tern_sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+elseif(TERN_SANITIZE STREQUAL "undefined")
+  set(tern_sanitizers -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+elseif(TERN_SANITIZE STREQUAL "thread")
+  set(tern_sanitizers -fsanitize=thread -fno-omit-frame-pointer)
+elseif(NOT TERN_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "TERN_SANITIZE is '${TERN_SANITIZE}'; it can be address, undefined, thread or empty")
+endif()
+if(tern_sanitizers)
+  add_compile_options(${tern_sanitizers})
+  add_link_options(${tern_sanitizers})
+endif()
+
+add_library(tern_warnings INTERFACE)
+target_compile_options(tern_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion)
+if(TERN_WERROR)
+  target_compile_options(tern_warnings INTERFACE -Werror)
+endif()
+
+function(tern_defaults target)
+  target_link_libraries(${target} PRIVATE tern::tern tern_warnings)
+endfunction()
