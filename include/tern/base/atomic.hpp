@@ -1,0 +1,99 @@
+#pragma once
+
+// The atomics of the library, and the policy through which tests replace them.
+//
+// Context     Every structure of ds/ and the idle, park and handshake protocols take `class Atomics = native_atomics`;
+//             tests/model runs the same code on a policy whose operations are scheduling points. This is the only file
+//             that includes <atomic>, so that no protocol escapes the checker unnoticed.
+// Limits      TSan does not model stand-alone fences: the policy offers none, orderings sit on operations.
+
+#include <sched.h>
+
+#include <atomic>
+#include <cstdint>
+#include <type_traits>
+
+#include <tern/base/config.hpp>
+#include <tern/base/random.hpp>
+
+namespace tern::inline v1::detail {
+
+using std::memory_order;
+using std::memory_order_acq_rel;
+using std::memory_order_acquire;
+using std::memory_order_relaxed;
+using std::memory_order_release;
+using std::memory_order_seq_cst;
+
+// Tells the core that this is a spin-wait.
+TERN_ALWAYS_INLINE void spin_pause() noexcept { TERN_CPU_PAUSE(); }
+
+#if TERN_PERTURB
+// One operation in 64 yields the CPU: enough to reach interleavings that a quiet machine never shows.
+TERN_NOINLINE inline void perturb() noexcept {
+  static thread_local constinit fast_random random{0x7e57u};
+  if ((random.next() & 63) == 0) ::sched_yield();
+}
+
+// std::atomic with a chance of a yield before each operation.
+template <class T>
+class perturbed_atomic {
+ public:
+  constexpr perturbed_atomic() noexcept = default;
+  constexpr perturbed_atomic(T v) noexcept : value_{v} {}
+  perturbed_atomic(const perturbed_atomic&) = delete;
+  perturbed_atomic& operator=(const perturbed_atomic&) = delete;
+
+  T load(memory_order o = memory_order_seq_cst) const noexcept { return perturb(), value_.load(o); }
+  void store(T v, memory_order o = memory_order_seq_cst) noexcept { perturb(), value_.store(v, o); }
+  T exchange(T v, memory_order o = memory_order_seq_cst) noexcept { return perturb(), value_.exchange(v, o); }
+  bool compare_exchange_strong(T& e, T v, memory_order s, memory_order f) noexcept {
+    return perturb(), value_.compare_exchange_strong(e, v, s, f);
+  }
+  bool compare_exchange_weak(T& e, T v, memory_order s, memory_order f) noexcept {
+    return perturb(), value_.compare_exchange_weak(e, v, s, f);
+  }
+  bool compare_exchange_strong(T& e, T v, memory_order o = memory_order_seq_cst) noexcept {
+    return perturb(), value_.compare_exchange_strong(e, v, o);
+  }
+  bool compare_exchange_weak(T& e, T v, memory_order o = memory_order_seq_cst) noexcept {
+    return perturb(), value_.compare_exchange_weak(e, v, o);
+  }
+  template <class D>
+  T fetch_add(D d, memory_order o = memory_order_seq_cst) noexcept {
+    return perturb(), value_.fetch_add(d, o);
+  }
+  template <class D>
+  T fetch_sub(D d, memory_order o = memory_order_seq_cst) noexcept {
+    return perturb(), value_.fetch_sub(d, o);
+  }
+  T fetch_or(T v, memory_order o = memory_order_seq_cst) noexcept { return perturb(), value_.fetch_or(v, o); }
+  T fetch_and(T v, memory_order o = memory_order_seq_cst) noexcept {
+    return perturb(), value_.fetch_and(v, o);
+  }
+
+ private:
+  std::atomic<T> value_{};
+};
+template <class T>
+using atomic = perturbed_atomic<T>;
+#else
+template <class T>
+using atomic = std::atomic<T>;
+#endif
+
+// The policy of real programs. A model-checked policy offers the same two names.
+struct native_atomics {
+  template <class T>
+  using atomic = detail::atomic<T>;
+  static void pause() noexcept { spin_pause(); }
+};
+
+// Plain store to a word that other threads may read at any time (counters, statistics): relaxed on both sides.
+template <class T>
+TERN_ALWAYS_INLINE void bump(atomic<T>& counter, std::type_identity_t<T> by = 1) noexcept {
+  // relaxed: single writer; readers want an approximate figure only.
+  counter.store(static_cast<T>(counter.load(memory_order_relaxed) + by), memory_order_relaxed);
+}
+
+}  // namespace tern::inline v1::detail

@@ -1,0 +1,83 @@
+#pragma once
+
+// Build configuration: every configuration macro of the library lives here and nowhere else.
+//
+// Nothing here must be set by a user. The macros that may be set on the command line are
+//   TERN_DEBUG_LEVEL  0 off (default with NDEBUG), 1 cheap checks (default without), 2 internal, 3 O(n) checks
+//   TERN_PERTURB      1: yield at random at every atomic operation, to widen races in tests
+
+#if !defined(__linux__)
+#error "tern runs on Linux only"
+#endif
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error "tern runs on x86-64 and ARM64 only"
+#endif
+#if !defined(__cpp_concepts) || __cplusplus < 202002L
+#error "tern needs C++20"
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TERN_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TERN_ASAN 1
+#endif
+#endif
+#ifndef TERN_ASAN
+#define TERN_ASAN 0
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define TERN_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TERN_TSAN 1
+#endif
+#endif
+#ifndef TERN_TSAN
+#define TERN_TSAN 0
+#endif
+
+#ifndef TERN_DEBUG_LEVEL
+#ifdef NDEBUG
+#define TERN_DEBUG_LEVEL 0
+#else
+#define TERN_DEBUG_LEVEL 1
+#endif
+#endif
+
+#ifndef TERN_PERTURB
+#define TERN_PERTURB 0
+#endif
+
+#define TERN_ALWAYS_INLINE [[gnu::always_inline]] inline
+#define TERN_NOINLINE [[gnu::noinline]]
+#define TERN_COLD [[gnu::cold, gnu::noinline]]
+#define TERN_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
+#define TERN_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
+
+// Functions that read memory which the sanitizers rightly believe not to be theirs (conservative stack scans).
+#if defined(__clang__)
+#define TERN_NO_SANITIZE [[clang::no_sanitize("address", "thread", "undefined", "memory")]]
+#else
+#define TERN_NO_SANITIZE [[gnu::no_sanitize_address, gnu::no_sanitize_thread, gnu::no_sanitize_undefined]]
+#endif
+
+// The spin-wait hint. ARM64: isb stalls for about as long as x86's pause, where yield is a no-op on most cores.
+#if defined(__x86_64__)
+#define TERN_CPU_PAUSE() __builtin_ia32_pause()
+#else
+#define TERN_CPU_PAUSE() __asm__ volatile("isb" ::: "memory")
+#endif
+
+namespace tern::inline v1::detail {
+
+// Bytes that two cores may contend for. 64 on every x86-64 and on the ARM64 server cores; adjacent-line prefetch makes
+// 128 the safer distance for words that different cores write all the time.
+inline constexpr unsigned long cache_line_size = 64;
+inline constexpr unsigned long contended_line_size = 128;
+
+inline constexpr bool asan_build = TERN_ASAN != 0;
+inline constexpr bool tsan_build = TERN_TSAN != 0;
+
+}  // namespace tern::inline v1::detail
