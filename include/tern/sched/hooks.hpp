@@ -1,0 +1,66 @@
+// Collector hooks: how a garbage collector above the scheduler sees processors and fibers, without the scheduler knowing it.
+//
+// Context     The collector installs one constant table, once. The scheduler works with none: then each call is a load of
+//             one pointer on a cold path, and the hot ones stand behind `hooks_armed`, which is zero outside marking.
+// Protocol    processor_attach before a processor first runs a fiber, processor_detach before it is destroyed.
+//             processor_release when its worker stops running it (idle sleep, blocking): from then on the collector may act
+//             on its behalf. processor_acquire when a worker takes it again; may wait for a collector that is acting.
+//             safepoint when the request word holds request_safepoint, on the running fiber's stack or, where no fiber runs,
+//             on the worker's.
+//             While armed: try_resume before each switch into a suspended fiber, suspended after each switch out of one,
+//             fiber_start before a new fiber first runs, crossing for words that leave one stack for another.
+// Invariants  I1 every hook but `crossing` runs on the worker that owns the processor, or, at installation time, under the
+//                registry lock. I2 no hook parks.
+// Ordering    The collector arms, then asks for a safepoint of every processor. A worker reads `hooks_armed` relaxed between two of
+//             its own safepoints, so after its acknowledgement it has seen the new value (the request word carries the order).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <tern/base/atomic.hpp>
+#include <tern/base/config.hpp>
+
+namespace tern::inline v1::detail {
+
+struct fiber;
+struct processor;
+
+struct collector_hooks {
+  void (*processor_attach)(processor&) noexcept;
+  void (*processor_detach)(processor&) noexcept;
+  void (*processor_release)(processor&) noexcept;
+  void (*processor_acquire)(processor&) noexcept;
+  void (*safepoint)(processor&) noexcept;
+  bool (*try_resume)(processor&, fiber&) noexcept;  // false: the fiber goes to the queue's tail, another is picked
+  void (*suspended)(processor&, fiber&) noexcept;   // the fiber's registers and stack are saved
+  void (*fiber_start)(processor&, fiber&) noexcept;
+  void (*crossing)(const void* words, std::size_t bytes) noexcept;
+};
+
+// Written once by install_collector_hooks(), under the registry lock; never taken back.
+alignas(cache_line_size) inline constinit atomic<const collector_hooks*> installed_hooks{nullptr};
+
+// Non-zero while marking is in progress. Written by the collector alone; on a line of its own, since every switch reads it.
+struct alignas(contended_line_size) armed_line {
+  atomic<std::uint32_t> value{0};
+};
+inline constinit armed_line hooks_armed_line{};
+inline constinit atomic<std::uint32_t>& hooks_armed = hooks_armed_line.value;
+
+// Bits of processor::request.
+inline constexpr std::uint32_t request_safepoint = 1;  // set by the collector, cleared by the worker before it calls safepoint
+inline constexpr std::uint32_t request_retire = 2;     // set by the monitor: an extra processor ends at its next dispatch
+
+// Threads of the library that run no fibers (a collector's, a scavenger's): they do not count as foreign threads for the
+// deadlock report. The thread itself adds and takes away one.
+inline constinit atomic<int> service_threads{0};
+
+// Words that leave one stack for another: a spawn's closure, a value handed to a parked waiter, a join result.
+TERN_ALWAYS_INLINE void crossing(const void* words, std::size_t bytes) noexcept {
+  // relaxed: see Ordering above.
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
+    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->crossing(words, bytes);
+}
+
+}  // namespace tern::inline v1::detail

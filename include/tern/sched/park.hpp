@@ -1,0 +1,93 @@
+// Park and unpark: the one way in which a fiber or a plain thread waits, on which every primitive of sync/ and net/ is built.
+//
+// Context     A primitive keeps waiters in its own list under its own lock. The waiter lives on the waiting stack.
+// Structure   state:  armed --(saved)--> parked --> notified | timed_out
+//                       `-------------------------> notified | timed_out      (woken before it was saved)
+// Protocol    1. Caller: make a waiter, take the primitive's lock, test, queue the waiter.
+//             2. park(w, commit, arg): the caller's stack is saved and another fiber runs; on that one's stack `commit` runs,
+//                which normally drops the primitive's lock. One switch, and no waker can meet a stack that is not saved.
+//                commit returns false to take the park back: then nobody may have seen the waiter, and park returns at once.
+//             3. Waker: under the primitive's lock take the waiter out of the list, fill in what it waits for, then unpark(w). From
+//                that moment the waiter's memory belongs to the woken one again and must not be touched.
+//             A waiter of kind `single` has exactly one waker, which reaches it only through what commit released; its
+//             unpark needs no read-modify-write. A waiter of kind `multi` may be reached by several (select), or before commit
+//             has run (a flag set before park). A timed wait is multi by nature.
+// Invariants  I1 exactly one of {an unpark that returns true, the timeout, a commit that returns false} ends a wait.
+//             I2 after park_until has returned, no timer refers to the waiter.
+//             I3 the words that commit reads through `arg` live until it returns: for `multi` on any stack, since the waiter
+//                cannot run before commit has returned; for `single` it must not touch the parked stack after the release.
+// Ordering    All that a waker wrote before unpark is visible after park.
+// Limits      errno does not survive a park. Not to be called inside tern::blocking (fatal). A wait cannot be cancelled from
+//             outside: whoever cancels takes the waiter out under the primitive's lock and unparks it with its own mark.
+#pragma once
+
+#include <cstdint>
+
+#include <tern/base/atomic.hpp>
+#include <tern/base/config.hpp>
+#include <tern/base/list.hpp>
+#include <tern/os/clock.hpp>
+#include <tern/sched/hooks.hpp>
+#include <tern/sched/timer.hpp>
+
+namespace tern::inline v1::detail {
+
+enum class wake_reason : std::uint32_t { notified, timed_out };
+
+enum class waiter_kind : std::uint8_t { single, multi };
+
+// Where an unparked fiber goes. `next`: it runs when the waker's fiber next gives up the processor. `tail`: behind the queue.
+enum class wake_place : std::uint8_t { next, tail };
+
+struct waiter {
+  enum : std::uint32_t { armed, parked, notified, timed_out };
+
+  // `what` is a constant string and `object` an address, both for the deadlock report and the fiber dump.
+  explicit waiter(const char* what_, const void* object_ = nullptr,
+                  waiter_kind kind_ = waiter_kind::single) noexcept;
+  waiter(const waiter&) = delete;
+  waiter& operator=(const waiter&) = delete;
+
+  // Makes the waiter fit for another park. Requires: no waker can reach it.
+  void rearm() noexcept {
+    state.store(armed, memory_order_relaxed);  // relaxed: no waker can reach it; commit's release publishes it
+  }
+
+  atomic<std::uint32_t> state{armed};  // also the futex word of a plain thread
+  waiter_kind kind;
+  fiber* owner;        // the waiting fiber; null for a plain thread
+  const char* what;
+  const void* object;
+  list_hook hook{};    // the primitive's own list; its lock protects it
+  timer_node timer;    // the timer's lock protects it
+};
+
+// Runs after the caller has been saved, on another stack of the same worker (a plain thread: on its own stack). Must not park,
+// throw or take long.
+using park_commit = bool (*)(waiter&, void* arg) noexcept;
+
+// Waits until unpark(w).
+void park(waiter& w, park_commit commit = nullptr, void* arg = nullptr) noexcept;
+
+// Waits until unpark(w) or until the clock (os::now) reaches `deadline`. A deadline in the past still gives a wake that came first its due.
+[[nodiscard]] wake_reason park_until(waiter& w, os::nanoseconds deadline, park_commit commit = nullptr,
+                                     void* arg = nullptr) noexcept;
+
+// Ends the wait of `w`. True if it is this call that ended it. From any fiber or thread.
+bool unpark(waiter& w, wake_place place = wake_place::next) noexcept;
+
+// commit as a lambda `bool(waiter&) noexcept`: f lives on the parked stack, see I3.
+template <class F>
+void park_with(waiter& w, F& f) noexcept {
+  park(w, [](waiter& x, void* arg) noexcept -> bool { return (*static_cast<F*>(arg))(x); }, &f);
+}
+template <class F>
+[[nodiscard]] wake_reason park_until_with(waiter& w, os::nanoseconds deadline, F& f) noexcept {
+  return park_until(
+      w, deadline, [](waiter& x, void* arg) noexcept -> bool { return (*static_cast<F*>(arg))(x); }, &f);
+}
+
+// True where this thread runs a fiber now. A plain thread, and a worker between fibers, answer false.
+bool in_fiber() noexcept;
+
+}  // namespace tern::inline v1::detail
