@@ -1,0 +1,192 @@
+# shellcheck shell=bash
+# What the two commands need from the machine, and how they get it. Sourced by scripts/test and scripts/bench.
+#
+#   tern_need <set>...     base libraries asan tsan lint aarch64 bench
+#
+# On Debian 12 and Ubuntu 24.04 or later whatever is missing is listed with its reason, then installed, as root or
+# with sudo. Nothing is printed or touched when nothing is missing. Elsewhere the missing commands are named.
+# TERN_NO_INSTALL=1 (or --no-install) only lists.
+
+# <package>|<what for>; a package marked with a trailing '?' may be absent: CMake then takes the pinned release.
+tern_package_set() {
+  case $1 in
+    base)
+      printf '%s\n' \
+        'cmake|configures the build (3.25 or later)' \
+        'ninja-build|runs the build' \
+        'g++|the compiler (12 or later)' \
+        'git|names the revision in results' \
+        'python3|runs the lints and checks JSON' \
+        'ccache|keeps compiled objects between builds'
+      ;;
+    libraries)
+      printf '%s\n' \
+        'libgtest-dev?|googletest, the test framework' \
+        'libbenchmark-dev?|Google Benchmark, under the bench binaries' \
+        'libfmt-dev?|text formatting in the tool' \
+        'nlohmann-json3-dev?|JSON in the tool and the harness' \
+        'libcli11-dev?|the command line of the tool'
+      ;;
+    tsan)
+      printf '%s\n' \
+        'clang-19|the second compiler; its ThreadSanitizer' \
+        'libclang-rt-19-dev|the runtime of its sanitizers'
+      ;;
+    lint)
+      printf '%s\n' \
+        'clang-format-19|checks the layout of the code' \
+        'clang-19|every header must compile with it too' \
+        'shellcheck|checks the scripts'
+      ;;
+    aarch64)
+      printf '%s\n' \
+        'g++-aarch64-linux-gnu|the cross compiler for ARM64' \
+        'qemu-user|runs ARM64 binaries' \
+        'googletest|sources of googletest, built for ARM64'
+      # Ubuntu keeps ARM64 packages in another archive than x86-64 ones; CMake takes the pinned releases there.
+      if [[ $tern_distribution == debian && $(dpkg --print-architecture) == amd64 ]]; then
+        printf '%s\n' \
+          'libbenchmark-dev:arm64?|Google Benchmark for ARM64' \
+          'libfmt-dev:arm64?|text formatting for ARM64'
+      fi
+      ;;
+    bench)
+      printf '%s\n' 'util-linux|pins processes, reads the processor table'
+      ;;
+    *)
+      printf 'tern: no package set is called %s\n' "$1" >&2
+      return 1
+      ;;
+  esac
+}
+
+tern_say() { printf 'tern: %s\n' "$*"; }
+tern_die() {
+  printf 'tern: %s\n' "$*" >&2
+  exit 1
+}
+
+# Sets tern_distribution to debian, ubuntu or other, and tern_system to a name for people.
+tern_find_distribution() {
+  tern_distribution=other
+  tern_system='this system'
+  [[ -r /etc/os-release ]] || return 0
+  local id version
+  # shellcheck source=/dev/null
+  id=$(. /etc/os-release && printf '%s' "${ID:-}")
+  # shellcheck source=/dev/null
+  version=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
+  # shellcheck source=/dev/null
+  tern_system=$(. /etc/os-release && printf '%s' "${PRETTY_NAME:-$ID}")
+  [[ $version =~ ^[0-9]+ ]] || return 0
+  local major=${BASH_REMATCH[0]}
+  if [[ $id == debian && $major -ge 12 ]] || [[ $id == ubuntu && $major -ge 24 ]]; then
+    tern_distribution=$id
+  fi
+}
+
+tern_is_installed() {
+  [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed* ]]
+}
+
+tern_as_root() {
+  if [[ $(id -u) == 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    tern_die "installing packages needs root, and there is no sudo; run as root: $*"
+  fi
+}
+
+tern_apt() {
+  local log
+  log=$(mktemp)
+  if ! tern_as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+  rm -f "$log"
+}
+
+# On a system whose packages we do not know: name the commands that are missing, and what they are for.
+tern_need_elsewhere() {
+  local missing=0 command_name why set
+  tern_say "$tern_system is not Debian 12 or Ubuntu 24.04 (or later): nothing is installed here."
+  for set in "$@"; do
+    while IFS='|' read -r command_name why; do
+      [[ -n $command_name ]] || continue
+      if ! command -v "$command_name" >/dev/null; then
+        tern_say "  missing: $command_name  ($why)"
+        missing=1
+      fi
+    done < <(case $set in
+      base) printf '%s\n' 'cmake|3.25 or later' 'ninja|the build' 'g++|12 or later' 'python3|lints' 'git|revision' ;;
+      tsan) printf '%s\n' 'clang++-19|clang 19 under this name' ;;
+      lint) printf '%s\n' 'clang-format-19|clang-format 19 under this name' 'shellcheck|script checks' ;;
+      aarch64) printf '%s\n' 'aarch64-linux-gnu-g++|cross compiler' 'qemu-aarch64|user-mode emulation' ;;
+    esac)
+  done
+  tern_say "  libraries that are not found (googletest 1.12, benchmark 1.7, fmt 9, nlohmann-json 3.11, CLI11 2.1)"
+  tern_say "  are downloaded by CMake as pinned releases."
+  [[ $missing == 0 ]] || tern_die 'install what is missing and start again'
+}
+
+tern_need() {
+  local entry name why optional set
+  local -a names=() reasons=() optionals=()
+  tern_find_distribution
+  if [[ $tern_distribution == other ]]; then
+    tern_need_elsewhere "$@"
+    return
+  fi
+  for set in "$@"; do
+    while IFS= read -r entry; do
+      name=${entry%%|*}
+      why=${entry#*|}
+      optional=0
+      if [[ $name == *\? ]]; then
+        name=${name%\?}
+        optional=1
+      fi
+      [[ " ${names[*]} " == *" $name "* ]] && continue
+      tern_is_installed "$name" && continue
+      names+=("$name")
+      reasons+=("$why")
+      optionals+=("$optional")
+    done < <(tern_package_set "$set")
+  done
+  [[ ${#names[@]} -gt 0 ]] || return 0
+
+  local i foreign=0
+  tern_say "${#names[@]} packages are missing on $tern_system:"
+  for i in "${!names[@]}"; do
+    printf '        %-24s %s\n' "${names[i]}" "${reasons[i]}"
+    [[ ${names[i]} == *:arm64 ]] && foreign=1
+  done
+  if [[ ${TERN_NO_INSTALL:-0} == 1 ]]; then
+    tern_say 'not installed, as asked (--no-install)'
+    return 0
+  fi
+  if [[ $foreign == 1 && $(dpkg --print-foreign-architectures) != *arm64* ]]; then
+    tern_say 'adding the architecture arm64 to dpkg, for the ARM64 libraries'
+    tern_as_root dpkg --add-architecture arm64
+  fi
+  tern_say 'installing them with apt-get ...'
+  tern_apt update || tern_die 'apt-get update failed'
+
+  local -a wanted=()
+  for i in "${!names[@]}"; do
+    if apt-cache show --no-all-versions "${names[i]}" >/dev/null 2>&1; then
+      wanted+=("${names[i]}")
+    elif [[ ${optionals[i]} == 1 ]]; then
+      tern_say "${names[i]} is not offered here: CMake downloads the pinned release instead"
+    else
+      tern_die "${names[i]} is needed (${reasons[i]}) and not offered by the package sources of this machine"
+    fi
+  done
+  [[ ${#wanted[@]} -eq 0 ]] || tern_apt install -y --no-install-recommends "${wanted[@]}" ||
+    tern_die 'apt-get install failed'
+  tern_say 'installed'
+}
