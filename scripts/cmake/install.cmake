@@ -3,7 +3,12 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(tern_package_dir "${CMAKE_INSTALL_DATADIR}/cmake/tern")
-install(TARGETS tern EXPORT tern-targets FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(
+  TARGETS tern
+  EXPORT tern-targets
+  FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  FILE_SET headers_x86_64 DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  FILE_SET headers_aarch64 DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT tern-targets NAMESPACE tern:: DESTINATION "${tern_package_dir}")
 configure_package_config_file("${PROJECT_SOURCE_DIR}/scripts/cmake/tern-config.cmake.in"
                               "${PROJECT_BINARY_DIR}/tern-config.cmake"
