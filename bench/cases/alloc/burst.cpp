@@ -1,0 +1,52 @@
+// alloc/burst/blocks:N
+//
+// One operation  one of N allocations of 64 bytes, each written in its first 8, and its free; the N frees follow the N
+//                allocations, the first block first. N decides which tier serves it: 32 a cache, 4,096 the central lists,
+//                262,144 (16 MiB) the page heap.
+// Kept equal     one thread, in a process that has others; unsized free; the table of pointers is not the subject's.
+#include <vector>
+
+#include "bench/subjects/allocators.hpp"
+
+namespace tern_bench {
+namespace {
+
+template <allocator_subject S>
+class burst {
+ public:
+  explicit burst(const row_params& p)
+      : blocks_(p.size_of("blocks")), rounds_(blocks_.size() < 16384 ? 16384 / blocks_.size() : 1) {}
+  std::uint64_t operations() const { return rounds_ * blocks_.size(); }
+  std::uint32_t run() {
+    std::uint32_t sum = 0;
+    for (std::size_t round = 0; round < rounds_; ++round) {
+      std::uint64_t value = round;
+      for (std::uint64_t*& block : blocks_) {
+        block = static_cast<std::uint64_t*>(S::allocate(opaque(std::size_t{64})));
+        *block = value++;
+      }
+      keep(blocks_.data());
+      for (std::uint64_t* block : blocks_) {
+        sum += static_cast<std::uint32_t>(*block);
+        S::deallocate(block);
+      }
+    }
+    return sum;
+  }
+
+ private:
+  std::vector<std::uint64_t*> blocks_;
+  std::size_t rounds_;
+};
+
+const registration<burst, allocators> registered{{
+    .area = "alloc",
+    .name = "burst",
+    .smoke = {{"blocks", 32}},
+    .points = {{{{"blocks", 32}}, tier::quick, true},
+               {{{"blocks", 4096}}, tier::quick, true},
+               {{{"blocks", 262144}}, tier::quick, false, 40}},
+}};
+
+}  // namespace
+}  // namespace tern_bench

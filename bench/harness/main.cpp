@@ -1,0 +1,199 @@
+// The main() of every bench binary.
+//
+// Protocol    1. the nursery process for fresh measurements is forked while nothing else runs;
+//             2. the rows that the cases registered are sorted, chosen by tier, and shuffled if asked;
+//             3. each becomes a Google Benchmark with manual time: the library chooses how many operations a call does, the
+//                harness times them (case.hpp), and hands the sum back as one batch;
+//             4. checksums are compared across subjects; the exit status is 1 if any row failed (a skipped row has not).
+// Limits      The library must not run two benchmarks at a time (it does not unless asked by ->Threads, which we never do).
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "bench/harness/fresh.hpp"
+#include "bench/harness/host_facts.hpp"
+#include "bench/harness/keep.hpp"
+#include "bench/harness/latency.hpp"
+#include "bench/harness/options.hpp"
+#include "bench/harness/process.hpp"
+#include "bench/harness/reporter.hpp"
+#include "bench/harness/row.hpp"
+
+namespace tern_bench {
+namespace {
+
+struct program_state {
+  options chosen;
+  std::map<std::string, std::pair<std::uint32_t, std::string>>
+      checksums;  // case and parameters -> sum, first subject
+  bool failed = false;
+};
+
+const row_params& params_of(const row& r, const options& o) { return o.smoke ? r.smoke_params : r.params; }
+
+std::int64_t estimate_ms(const row& r, const options& o) {
+  const double time = static_cast<double>(o.row_time_ms());
+  // Where the library looks for the length of a row it measures about half as long again on the way.
+  return r.extra_ms + static_cast<std::int64_t>(std::lround(r.fixed_operations ? time : 1.6 * time + 1));
+}
+
+void print_list(const options& o) {
+  for (const row& r : all_rows()) {
+    nlohmann::ordered_json params = nlohmann::ordered_json::object();
+    for (const auto& [key, value] : r.params.all()) params[key] = value;
+    const nlohmann::ordered_json line = {{"name", r.name(r.params)},
+                                         {"tier", to_string(r.tier)},
+                                         {"area", r.area},
+                                         {"case", r.case_name},
+                                         {"subject", r.subject},
+                                         {"role", to_string(r.subject_role)},
+                                         {"params", params},
+                                         {"gate", r.gate},
+                                         {"est_ms", estimate_ms(r, o)}};
+    std::puts(line.dump().c_str());
+  }
+}
+
+// The first subject of a case with given parameters sets the checksum; all others must give the same.
+void compare_checksum(program_state& program, const row& r, const row_params& params, measurement& m) {
+  const auto [at, added] = program.checksums.try_emplace(r.key(params), m.checksum, r.subject);
+  if (!added && at->second.first != m.checksum) {
+    m.error = "checksum " + std::to_string(m.checksum) + " differs from that of " + at->second.second + ", " +
+              std::to_string(at->second.first);
+  }
+}
+
+void run_row(benchmark::State& state, program_state& program, std::size_t index) {
+  const row& r = all_rows()[index];
+  const row_params& params = params_of(r, program.chosen);
+  const run_budget budget{static_cast<std::uint64_t>(state.max_iterations), !program.chosen.smoke};
+  measurement m = r.isolated ? measure_fresh(index, params, budget) : r.measure(params, budget);
+  if (m.error.empty()) compare_checksum(program, r, params, m);
+  if (m.error.empty() && m.operations < budget.operations) m.error = "fewer operations than asked for";
+  if (!m.error.empty()) {
+    if (!m.error.starts_with("skipped:")) {
+      program.failed = true;
+      std::fprintf(stderr, "%s: %s\n", r.name(params).c_str(), m.error.c_str());
+    }
+    state.SkipWithError(m.error.c_str());
+    return;
+  }
+  while (state.KeepRunningBatch(static_cast<benchmark::IterationCount>(m.operations))) {
+    state.SetIterationTime(m.seconds);
+  }
+  for (const auto& [name, value] : m.counters) {
+    if (std::isfinite(value)) state.counters[name] = value;
+  }
+  state.counters["checksum"] = m.checksum;
+  state.counters[cpu_counter] = m.cpu_seconds;
+  if (m.latencies && !program.chosen.hist_dir.empty() &&
+      !write_histogram(program.chosen.hist_dir, r.name(params), *m.latencies)) {
+    program.failed = true;
+    std::fprintf(stderr, "%s: cannot write its histogram\n", r.name(params).c_str());
+  }
+}
+
+std::vector<std::size_t> chosen_rows(const options& o) {
+  std::vector<std::size_t> indexes;
+  const tier limit = o.wanted.value_or(o.filtered ? tier::full : tier::standard);
+  for (std::size_t i = 0; i < all_rows().size(); ++i) {
+    const row& r = all_rows()[i];
+    if (o.smoke ? r.in_smoke : r.tier <= limit) indexes.push_back(i);
+  }
+  if (o.order) {
+    // Fisher and Yates with our own generator: the same order from the same seed with every standard library.
+    sequence random(*o.order);
+    for (std::size_t i = indexes.size(); i > 1; --i) std::swap(indexes[i - 1], indexes[random.below(i)]);
+  }
+  return indexes;
+}
+
+void register_rows(program_state& program) {
+  for (const std::size_t index : chosen_rows(program.chosen)) {
+    const row& r = all_rows()[index];
+    const row_params& params = params_of(r, program.chosen);
+    auto* registered = benchmark::RegisterBenchmark(
+        r.name(params).c_str(),
+        [&program, index](benchmark::State& state) { run_row(state, program, index); });
+    registered->UseManualTime();
+    if (r.fixed_operations) {
+      const std::uint64_t operations = r.fixed_operations(params, program.chosen.row_time_ms());
+      registered->Iterations(static_cast<benchmark::IterationCount>(operations));
+    }
+  }
+}
+
+void add_context(const options& o) {
+  for (const auto& [key, text] : to_context(collect_host_facts())) benchmark::AddCustomContext(key, text);
+  if (o.order) benchmark::AddCustomContext("tern_order", std::to_string(*o.order));
+  benchmark::AddCustomContext("tern_time_ms", std::to_string(o.row_time_ms()));
+  std::map<std::string, std::string> versions;
+  for (const row& r : all_rows()) versions[r.subject] = r.version;
+  for (const auto& [subject, version] : versions) {
+    if (!version.empty()) benchmark::AddCustomContext("tern_subject_" + subject, version);
+  }
+  const std::string library = library_build_type();
+  if (!library.empty()) benchmark::AddCustomContext("tern_benchmark_library", library);
+  if (library == "debug" && !o.smoke) {
+    std::fputs(
+        "note: this Google Benchmark was built without NDEBUG, as distributions do. Its assertions lie "
+        "outside what is\n"
+        "timed: the loops and clocks are the harness's own. Its warning below can be disregarded.\n",
+        stderr);
+  }
+}
+
+int bench_main(int argc, char** argv) {
+  static_cast<void>(usable_cpus());  // before anything is confined
+  std::sort(all_rows().begin(), all_rows().end(),
+            [](const row& a, const row& b) { return a.name(a.params) < b.name(b.params); });
+  static program_state program;
+  program.chosen = parse_options(argc, argv);
+  const options& o = program.chosen;
+  if (!o.error.empty()) {
+    std::fprintf(stderr, "%s\n", o.error.c_str());
+    return 1;
+  }
+  if (o.list) {
+    print_list(o);
+    return 0;
+  }
+  if (o.help) std::fputs(options_help, stdout);
+  start_fresh_processes();
+
+  std::vector<std::string> arguments = o.library_arguments;
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  int count = static_cast<int>(pointers.size());
+  pointers.push_back(nullptr);
+  benchmark::Initialize(&count, pointers.data());
+  if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 1;
+  add_context(o);
+  register_rows(program);
+
+  const auto display =
+      corrected(std::unique_ptr<benchmark::BenchmarkReporter>(benchmark::CreateDefaultDisplayReporter()),
+                o.display_format == "json");
+  std::unique_ptr<benchmark::BenchmarkReporter> file;
+  if (o.writes_file) {
+    auto inner = make_file_reporter(o.file_format);
+    if (!inner) {
+      std::fprintf(stderr, "--benchmark_out_format wants console, json or csv\n");
+      return 1;
+    }
+    file = corrected(std::move(inner), o.file_format == "json");
+  }
+  benchmark::RunSpecifiedBenchmarks(display.get(), file.get());
+  benchmark::Shutdown();
+  return program.failed ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace tern_bench
+
+int main(int argc, char** argv) { return tern_bench::bench_main(argc, argv); }

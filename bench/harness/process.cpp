@@ -1,0 +1,99 @@
+#include "bench/harness/process.hpp"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+namespace tern_bench {
+namespace {
+
+// The value of a "VmXxx:   123 kB" line in bytes, or 0.
+std::int64_t status_bytes(const char* text, const char* key) {
+  const char* line = std::strstr(text, key);
+  if (line == nullptr) return 0;
+  long long kib = 0;
+  return std::sscanf(line + std::strlen(key), " %lld", &kib) == 1 ? kib * 1024 : 0;
+}
+
+struct status_text {
+  char text[8192] = {};
+  status_text() {
+    std::FILE* file = std::fopen("/proc/self/status", "r");
+    if (file == nullptr) return;
+    const std::size_t got = std::fread(text, 1, sizeof text - 1, file);
+    text[got] = '\0';
+    std::fclose(file);
+  }
+};
+
+// Made once per process, before anything is confined.
+const cpu_set_t& process_cpus() {
+  static const cpu_set_t set = [] {
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    if (sched_getaffinity(0, sizeof all, &all) != 0) CPU_SET(0, &all);
+    return all;
+  }();
+  return set;
+}
+
+cpu_set_t first_cpus(int skip, int count) {
+  cpu_set_t chosen;
+  CPU_ZERO(&chosen);
+  for (int cpu = 0; cpu < CPU_SETSIZE && count > 0; ++cpu) {
+    if (!CPU_ISSET(static_cast<std::size_t>(cpu), &process_cpus())) continue;
+    if (skip-- > 0) continue;
+    CPU_SET(static_cast<std::size_t>(cpu), &chosen);
+    --count;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+memory_use memory_now() {
+  const status_text status;
+  memory_use use;
+  use.page_table_bytes = status_bytes(status.text, "VmPTE:");
+  use.resident_bytes = status_bytes(status.text, "VmRSS:") + use.page_table_bytes;
+  return use;
+}
+
+std::int64_t peak_resident_bytes() {
+  const status_text status;
+  return status_bytes(status.text, "VmHWM:") + status_bytes(status.text, "VmPTE:");
+}
+
+int usable_cpus() noexcept { return CPU_COUNT(&process_cpus()); }
+
+void become_threaded() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    // It stays parked until the process ends: with a single thread left glibc may go back to the short cuts.
+    std::thread([] {
+      for (;;) pause();
+    }).detach();
+  });
+}
+
+confine::confine(int count) {
+  CPU_ZERO(&before_);
+  sched_getaffinity(0, sizeof before_, &before_);
+  if (count >= usable_cpus()) return;
+  const cpu_set_t chosen = first_cpus(0, count);
+  sched_setaffinity(0, sizeof chosen, &chosen);
+}
+
+confine::~confine() { sched_setaffinity(0, sizeof before_, &before_); }
+
+bool pin_to(int index) {
+  const cpu_set_t chosen = first_cpus(index, 1);
+  return CPU_COUNT(&chosen) == 1 && sched_setaffinity(0, sizeof chosen, &chosen) == 0;
+}
+
+}  // namespace tern_bench
