@@ -1,7 +1,7 @@
 #pragma once
 
 // What the context switch must keep, as plain functions that end the process on failure: arch_context_test.cpp runs them under
-// googletest, arch_context_matrix.sh builds this file alone for every compiler, level and option.
+// googletest, tests/tool/context_matrix_test.sh builds this file alone for every compiler, level and option.
 
 #include <cfenv>
 #include <cstdarg>

@@ -12,7 +12,7 @@
 //             3. `from` may be continued, by any thread, only after the incoming side knows that it was saved: the
 //                incoming side is what publishes `from` (finish_switch of the scheduler).
 // Invariants  I1 The switch writes nothing to either stack, so a red zone in use by the caller stays as it was. A
-//                conservative scan therefore begins at sp - red_zone_bytes.
+//                conservative scan therefore begins at sp - red_zone_size.
 //             I2 sp at the entry of a new context is aligned to 16 before the call, as the ABIs ask.
 // Rejected    ucontext (a system call per switch for the signal mask); a saved register area on the stack (costs the pushes
 //             even where nothing is live, and would lie in the caller's red zone when inlined).
@@ -21,7 +21,7 @@
 //             (x86 SHSTK, ARM GCS) tie returns to one stack: `context_refusal()` names them when they are switched on.
 //             Exceptions must not leave the entry function.
 
-#include <tern/base/assert.hpp>
+#include <tern/arch/cpu.hpp>
 #include <tern/base/bits.hpp>
 #include <tern/base/config.hpp>
 

@@ -12,9 +12,6 @@
 
 namespace tern::inline v1::detail {
 
-// Bytes under sp that belong to the interrupted or switched-out function.
-inline constexpr std::size_t red_zone_bytes = 0;
-
 // A suspended computation. Written by the switch that leaves it, read by the switch that continues it.
 struct context {
   void* sp = nullptr;

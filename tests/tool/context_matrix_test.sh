@@ -1,18 +1,26 @@
 #!/bin/sh
-# Builds and runs arch_context_cases.hpp alone for every compiler, optimisation level and option that changes the code around
-# an inlined switch. Usage: arch_context_matrix.sh [compiler...]; a cross compiler's binary runs under qemu-aarch64.
+# Builds and runs tests/unit/arch_context_cases.hpp alone for every compiler, optimisation level and option that changes the code
+# around an inlined switch. Usage: context_matrix_test.sh [compiler...] (default: those that are here). A cross compiler's
+# binary runs under qemu-aarch64.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 printf '#include "%s/tests/unit/arch_context_cases.hpp"\nint main() { context_cases::run_all(); }\n' "$root" > "$dir/main.cpp"
-[ $# -gt 0 ] || set -- g++ clang++-19
+if [ $# -eq 0 ]; then
+  for compiler in g++ clang++-19 aarch64-linux-gnu-g++; do
+    command -v "$compiler" > /dev/null || continue
+    case $compiler in aarch64*) command -v qemu-aarch64 > /dev/null || continue ;; esac
+    set -- "$@" "$compiler"
+  done
+  [ $# -gt 0 ] || exit 77
+fi
 failed=0
 count=0
 for compiler in "$@"; do
   case $compiler in
     aarch64*) run="qemu-aarch64"; link="-static"; wide="-march=armv8.2-a+sve -mbranch-protection=standard" ;;
-    *) run=""; link=""; wide="-march=native -mavx512f -fcf-protection=full -mshstk" ;;
+    *) run=""; link=""; wide="-march=native -fcf-protection=full -mshstk" ;;
   esac
   for level in -O0 -O1 -O2 -O3 -Os; do
     for option in "" "-fPIC" "-fomit-frame-pointer" "-fno-omit-frame-pointer -fPIE" "$wide"; do
