@@ -1,0 +1,785 @@
+// Stateless model checker: runs real code under every interleaving of its threads up to a bound on preemptions.
+//
+// Context     See README.md beside this file for how to write a model. This file is the engine; model_atomics.hpp is the
+//             policy that the code under test takes; mutation.hpp breaks the code on purpose.
+// Structure   Threads are coroutines; one runs at a time, on the thread that called check(). Before each operation on a
+//             model atomic the running thread asks point() who goes next; a choice is one index into the runnable threads.
+// Protocol    1. An execution follows the recorded choices, then takes choice 0 (go on with the same thread).
+//             2. At its end the last choice that has an untried alternative is advanced, what follows it is dropped.
+//             3. None left: the bound is exhausted. Bounds are raised one by one, so that a failure is found with few switches.
+// Invariants  I1 an execution depends on its choices alone (a differing number of alternatives is reported).
+// Ordering    Values are sequentially consistent, except that a store weaker than seq_cst may be kept back (options::store_delays)
+//             until its thread's next release or seq_cst read-modify-write, seq_cst store, system call or end: that shows a missing
+//             StoreLoad. Happens-before follows the *declared* orders, by vector clocks: a race on a model_var that
+//             only sequential consistency hides is reported.
+// Rejected    Real threads run one at a time: two kernel switches per step. State hashing: the state is the real code's stacks.
+// Limits      7 threads, atomics of at most 8 bytes, no weak reordering of loads. A weak CAS does not fail spuriously.
+// References  Musuvathi, Qadeer, CHESS: iterative context bounding, 2007; Flanagan, Freund, FastTrack, 2009; tokio's loom.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <csetjmp>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include <tern/base/atomic.hpp>
+
+#include "coroutine.hpp"
+
+namespace tern_model {
+
+using tern::detail::memory_order;
+using tern::detail::memory_order_acq_rel;
+using tern::detail::memory_order_acquire;
+using tern::detail::memory_order_relaxed;
+using tern::detail::memory_order_release;
+using tern::detail::memory_order_seq_cst;
+using site = std::source_location;
+
+inline constexpr unsigned max_threads = 7;
+inline constexpr unsigned main_thread = 7;  // runs the model's constructor, finally() and destructor
+
+struct options {
+  unsigned preemptions = 2;     // switches away from a thread that could go on
+  unsigned store_delays = 0;    // stores kept back in one execution
+  unsigned timeouts = 0;        // timed waits that give up although another thread could run
+  unsigned spurious_wakes = 0;  // waits that return for no reason
+  unsigned max_steps = 5'000;   // operations in one execution; more is a livelock
+  std::uint64_t max_schedules = 20'000'000;
+  double max_seconds = 60.0;  // a check that ends by this or by max_schedules is not complete
+  std::string replay{};       // run this one schedule (also from the environment: TERN_MODEL_REPLAY)
+};
+
+struct result {
+  bool failed = false;
+  bool complete = false;  // every schedule within the bounds was run
+  std::string message{};
+  std::string trace{};     // the failing execution, one line per operation
+  std::string schedule{};  // give it to options::replay
+  std::uint64_t schedules = 0;
+  double seconds = 0;
+};
+
+// Vector clock: what each thread had done when ...
+struct clock {
+  std::array<std::uint32_t, max_threads + 1> at{};
+  void join(const clock& o) noexcept {
+    for (unsigned i = 0; i <= max_threads; ++i) at[i] = at[i] < o.at[i] ? o.at[i] : at[i];
+  }
+};
+
+// One atomic object. The value is kept as bits so that the engine is not a template.
+struct location {
+  std::uint64_t bits = 0;
+  clock released{};  // what a load-acquire of the present value learns
+};
+
+enum class change : std::uint8_t { weaken, weaken_seq_cst, tear, drop };
+
+// What mutation.hpp asks for: one call site that misbehaves.
+struct mutation {
+  change kind{};
+  const char* file = nullptr;
+  unsigned line = 0;
+  unsigned column = 0;
+};
+
+struct seen_site {
+  site where{};
+  const char* operation = "";
+  memory_order order{};
+};
+
+class checker;
+inline checker* active = nullptr;  // the checker whose model runs now
+
+class thread_list;
+
+class checker {
+ public:
+  explicit checker(options o) : options_{std::move(o)} {
+    if (const char* text = std::getenv("TERN_MODEL_REPLAY"); text != nullptr && options_.replay.empty()) {
+      options_.replay = text;
+    }
+  }
+
+  void set_mutation(const mutation* m) noexcept { mutation_ = m; }
+  void collect_sites(std::vector<seen_site>* to) noexcept { sites_ = to; }
+
+  /// Explores Model. Not reentrant.
+  template <class Model>
+  result check();
+
+  // --- the side of the code under test -------------------------------------------------------------------------------
+
+  std::uint64_t load(location& l, memory_order o, const site& s) {
+    o = at_site("load", o, s);
+    point();
+    std::uint64_t bits = l.bits;
+    bool own = false;
+    for (const delayed_store& d : self().delayed) {
+      if (d.where == &l) bits = d.bits, own = true;  // a thread sees its own stores
+    }
+    if (!own && acquires(o)) self().now.join(l.released);
+    if (logging_) log("load", &l, bits, o, s);
+    return bits;
+  }
+
+  void store(location& l, std::uint64_t bits, memory_order o, const site& s) {
+    o = at_site("store", o, s);
+    point();
+    if (logging_) log("store", &l, bits, o, s);
+    if (is_mutated(change::drop, s)) return;
+    const bool may_delay = o != memory_order_seq_cst && running_ != main_thread;
+    if (may_delay && (!self().delayed.empty() || delays_ < options_.store_delays)) {
+      const bool delay = !self().delayed.empty() || choose(2) == 1;
+      if (delay) {
+        if (self().delayed.empty()) ++delays_;
+        if (logging_) note("  (kept back)");
+        self().delayed.push_back({&l, bits, releases(o), self().now});
+        tick();
+        return;
+      }
+    }
+    if (o == memory_order_seq_cst) flush();
+    commit(l, bits, releases(o), self().now);
+    tick();
+  }
+
+  // fn(old) -> {new value, whether to write}
+  template <class Fn>
+  std::uint64_t modify(location& l, memory_order o, memory_order failure, const char* name, const site& s,
+                       Fn&& fn) {
+    o = at_site(name, o, s);
+    if (is_mutated(change::weaken, s)) failure = memory_order_relaxed;
+    point();
+    if (releases(o))
+      flush();
+    else
+      flush(&l);
+    std::uint64_t old = l.bits;
+    if (is_mutated(change::tear, s)) {
+      if (logging_) log("(torn) load of", &l, old, o, s);
+      point();
+    } else if (is_mutated(change::drop, s)) {
+      if (logging_) log("(dropped)", &l, old, o, s);
+      return old;
+    }
+    const auto [bits, write] = fn(old);
+    if (acquires(write ? o : failure)) self().now.join(l.released);
+    if (write) {
+      // A read-modify-write continues the release sequence that it takes part in, whatever its own order is.
+      if (releases(o)) l.released.join(self().now);
+      set_bits(l, bits);
+      tick();
+    }
+    if (logging_) log(name, &l, bits, write ? o : failure, s, write ? nullptr : " (failed)");
+    return old;
+  }
+
+  void pause() {
+    thread& t = self();
+    if (running_ == main_thread) return;
+    count_step();
+    flush();
+    t.paused = true;
+    t.pause_version = t.iteration_version;
+    if (logging_) note("pause");
+    hand_over(/*may_continue=*/true, /*yielding=*/true);
+  }
+
+  // False if the wait timed out.
+  bool futex_wait(location& l, std::uint32_t expected, bool timed, const site& s) {
+    point();
+    flush();
+    if (static_cast<std::uint32_t>(l.bits) != expected) {
+      if (logging_) log("futex_wait (value differs)", &l, l.bits, memory_order_relaxed, s);
+      return true;
+    }
+    if (logging_)
+      log(timed ? "futex_wait (timed) sleeps" : "futex_wait sleeps", &l, l.bits, memory_order_relaxed, s);
+    return block(&l, timed, /*may_be_spurious=*/true, "a futex");
+  }
+
+  void futex_wake(location& l, unsigned count, const site& s) {
+    point();
+    flush();
+    unsigned woken = 0;
+    while (woken < count && unblock_one(&l)) ++woken;
+    if (logging_) log("futex_wake: woken", &l, woken, memory_order_relaxed, s);
+  }
+
+  // A primitive mutex, for code under test whose lock is not what is checked.
+  void mutex_lock(location& l, const site& s) {
+    point();
+    flush();
+    while (l.bits != 0) (void)block(&l, false, false, "a mutex");
+    set_bits(l, 1);
+    self().now.join(l.released);
+    if (logging_) log("mutex lock", &l, 1, memory_order_acquire, s);
+  }
+  bool mutex_try_lock(location& l, const site& s) {
+    point();
+    flush();
+    const bool got = l.bits == 0;
+    if (got) set_bits(l, 1), self().now.join(l.released);
+    if (logging_) log("mutex try_lock", &l, got ? 1 : 0, memory_order_acquire, s);
+    return got;
+  }
+  void mutex_unlock(location& l, const site& s) {
+    point();
+    flush();
+    if (l.bits != 1) fail("unlock of a mutex that is not locked", s);
+    set_bits(l, 0);
+    l.released.join(self().now);
+    tick();
+    while (unblock_one(&l)) {
+    }
+    if (logging_) log("mutex unlock", &l, 0, memory_order_release, s);
+  }
+
+  // Plain data: not a scheduling point (where there is no race, no interleaving of plain accesses can be told apart).
+  struct access_history {
+    unsigned writer = main_thread;
+    std::uint32_t write_at = 0;
+    clock reads{};
+  };
+  void plain_read(access_history& h, const site& s) {
+    if (h.write_at > self().now.at[h.writer])
+      fail("data race: read not ordered after the write of ", h.writer, s);
+    h.reads.at[running_] = self().now.at[running_];
+  }
+  void plain_write(access_history& h, const site& s) {
+    if (h.write_at > self().now.at[h.writer])
+      fail("data race: write not ordered after the write of ", h.writer, s);
+    for (unsigned i = 0; i <= max_threads; ++i) {
+      if (h.reads.at[i] > self().now.at[i]) fail("data race: write not ordered after the read of ", i, s);
+    }
+    h.writer = running_;
+    h.write_at = self().now.at[running_];
+  }
+
+  [[noreturn]] void fail(const char* message, const site& s) {
+    set_message(std::string{message} + "  [" + where(s) + "]");
+    abandon();
+  }
+  void name(const void* p, const char* text) {
+    if (logging_) names_[p] = text;
+  }
+  void note(const char* text) {
+    if (logging_) trace_ += "  " + label(running_) + ": " + text + "\n";
+  }
+  [[nodiscard]] bool logging() const noexcept { return logging_; }
+  [[nodiscard]] unsigned running() const noexcept { return running_; }
+
+ private:
+  friend class thread_list;
+  enum class state : std::uint8_t { unused, runnable, blocked, finished };
+
+  struct delayed_store {
+    location* where;
+    std::uint64_t bits;
+    bool release;
+    clock at;
+  };
+
+  struct thread {
+    coroutine context{};
+    state status = state::unused;
+    bool paused = false;
+    bool timed = false;
+    bool timed_out = false;
+    bool may_be_spurious = false;
+    const void* waits_for = nullptr;
+    const char* waits_what = "";
+    std::uint64_t queue_position = 0;
+    std::uint64_t pause_version = 0;
+    std::uint64_t iteration_version = 0;
+    clock now{};
+    std::vector<delayed_store> delayed{};
+    std::function<void()> body{};
+    std::string name{};
+  };
+
+  struct choice {
+    std::uint8_t alternatives;
+    std::uint8_t taken;
+  };
+
+  static constexpr const char* not_deterministic =
+      "the model is not deterministic: the same choices led elsewhere";
+
+  static bool acquires(memory_order o) noexcept {
+    return o == memory_order_acquire || o == memory_order_acq_rel || o == memory_order_seq_cst;
+  }
+  static bool releases(memory_order o) noexcept {
+    return o == memory_order_release || o == memory_order_acq_rel || o == memory_order_seq_cst;
+  }
+
+  thread& self() noexcept { return threads_[running_]; }
+  void tick() noexcept { ++self().now.at[running_]; }
+
+  // A change of the world is what a spinning thread waits for.
+  void set_bits(location& l, std::uint64_t bits) noexcept {
+    version_ += l.bits != bits ? 1U : 0U;
+    l.bits = bits;
+  }
+  void commit(location& l, std::uint64_t bits, bool release, const clock& at) noexcept {
+    set_bits(l, bits);
+    l.released = release ? at : clock{};  // a plain store ends the release sequence
+  }
+  // Makes the kept-back stores visible, in order: all, or none if `only` is given and not among them.
+  void flush(const location* only = nullptr) {
+    thread& t = self();
+    if (t.delayed.empty()) return;
+    if (only != nullptr) {
+      bool among = false;
+      for (const delayed_store& d : t.delayed) among = among || d.where == only;
+      if (!among) return;
+    }
+    point();  // others may run between the thread's last operation and this
+    for (const delayed_store& d : t.delayed) commit(*d.where, d.bits, d.release, d.at);
+    t.delayed.clear();
+    if (logging_) note("  (kept-back stores become visible)");
+  }
+
+  bool is_mutated(change kind, const site& s) const noexcept {
+    return mutation_ != nullptr && mutation_->kind == kind && mutation_->line == s.line() &&
+           mutation_->column == s.column() && std::strcmp(mutation_->file, s.file_name()) == 0;
+  }
+  memory_order at_site(const char* operation, memory_order o, const site& s) {
+    if (sites_ != nullptr) see(operation, o, s);
+    if (mutation_ == nullptr) return o;
+    if (is_mutated(change::weaken, s)) return memory_order_relaxed;
+    if (o == memory_order_seq_cst && is_mutated(change::weaken_seq_cst, s)) {
+      return operation[0] == 'l'   ? memory_order_acquire
+             : operation[0] == 's' ? memory_order_release
+                                   : memory_order_acq_rel;
+    }
+    return o;
+  }
+  void see(const char* operation, memory_order o, const site& s) {
+    for (const seen_site& x : *sites_) {
+      if (x.where.line() == s.line() && x.where.column() == s.column() &&
+          std::strcmp(x.where.file_name(), s.file_name()) == 0) {
+        return;
+      }
+    }
+    sites_->push_back({s, operation, o});
+  }
+
+  // --- scheduling ----------------------------------------------------------------------------------------------------
+
+  void count_step() {
+    if (++steps_ <= options_.max_steps) return;
+    set_message("livelock: more than " + std::to_string(options_.max_steps) + " steps");
+    abandon();
+  }
+
+  void point() {
+    if (running_ == main_thread) return;
+    count_step();
+    hand_over(/*may_continue=*/true, /*yielding=*/false);
+  }
+
+  bool can_run(const thread& t) const noexcept {
+    return t.status == state::runnable && !(t.paused && t.pause_version == version_);
+  }
+  // A sleeper that may return although nobody woke it, as long as the budgets last.
+  bool may_give_up(const thread& t) const noexcept {
+    return t.status == state::blocked && ((t.timed && timeouts_ < options_.timeouts) ||
+                                          (t.may_be_spurious && spurious_ < options_.spurious_wakes));
+  }
+
+  // Chooses who runs next, and switches. Returns when the calling thread has been chosen (again).
+  void hand_over(bool may_continue, bool yielding) {
+    std::array<std::uint8_t, max_threads + 1> candidates;
+    std::uint8_t n = 0;
+    if (may_continue && !yielding) candidates[n++] = static_cast<std::uint8_t>(running_);
+    const bool may_switch = !may_continue || yielding || preemptions_ < bound_;
+    if (may_switch) {
+      for (unsigned k = 1; k <= thread_count_; ++k) {
+        const unsigned i = (running_ + k) % thread_count_;
+        if (i == running_ && running_ != main_thread) continue;
+        if (can_run(threads_[i]) || may_give_up(threads_[i])) candidates[n++] = static_cast<std::uint8_t>(i);
+      }
+    }
+    // To spin on while others could run costs as much as to preempt.
+    const bool spin_on = yielding && (n == 0 || (preemptions_ < bound_ && can_run(self())));
+    if (spin_on) candidates[n++] = static_cast<std::uint8_t>(running_);
+    if (n == 0) n = last_resort(candidates);
+    if (n == 0) return finish_execution();
+
+    const unsigned index = choose(n);
+    const unsigned next = candidates[index];
+    if (may_continue && !yielding && next != running_) ++preemptions_;
+    if (yielding && next == running_ && n > 1) ++preemptions_;
+    resume(next);
+  }
+
+  // Nobody can run: time passes for a sleeper with a deadline, or one that spins looks again; in a fixed order.
+  std::uint8_t last_resort(std::array<std::uint8_t, max_threads + 1>& candidates) {
+    for (unsigned pass = 0; pass < 2; ++pass) {
+      for (unsigned k = 1; k <= thread_count_; ++k) {
+        const unsigned i = (running_ + k) % thread_count_;
+        const thread& t = threads_[i];
+        if ((pass == 0 && t.status == state::runnable) ||
+            (pass == 1 && t.status == state::blocked && t.timed)) {
+          candidates[0] = static_cast<std::uint8_t>(i);
+          return 1;
+        }
+      }
+    }
+    return 0;
+  }
+
+  void finish_execution() {
+    if (describe_deadlock()) abandon();
+    switch_to(main_thread);
+  }
+  bool describe_deadlock() {
+    std::string waiting;
+    for (unsigned i = 0; i < thread_count_; ++i) {
+      if (threads_[i].status != state::finished)
+        waiting += " " + label(i) + " waits for " + threads_[i].waits_what + ";";
+    }
+    if (!waiting.empty()) set_message("deadlock:" + waiting);
+    return !waiting.empty();
+  }
+
+  void resume(unsigned next) {
+    thread& t = threads_[next];
+    if (t.status == state::blocked) {  // chosen although nobody woke it
+      const bool by_time = t.timed && (timeouts_ < options_.timeouts || !t.may_be_spurious ||
+                                       spurious_ >= options_.spurious_wakes);
+      ++(by_time ? timeouts_ : spurious_);
+      t.timed_out = by_time;
+      t.status = state::runnable;
+    }
+    t.paused = false;
+    t.iteration_version = version_;
+    switch_to(next);
+  }
+
+  void switch_to(unsigned next) {
+    if (next == running_) return;
+    const unsigned previous = running_;
+    running_ = next;
+    coroutine::switch_to(threads_[previous].context, threads_[next].context);
+  }
+
+  bool block(const void* key, bool timed, bool may_be_spurious, const char* what) {
+    thread& t = self();
+    if (running_ == main_thread) fail_plain("the model's constructor or finally() would block");
+    t.status = state::blocked;
+    t.waits_for = key;
+    t.waits_what = what;
+    t.timed = timed;
+    t.timed_out = false;
+    t.may_be_spurious = may_be_spurious;
+    t.queue_position = ++queue_clock_;
+    hand_over(/*may_continue=*/false, /*yielding=*/false);
+    t.waits_for = nullptr;
+    if (logging_) note(t.timed_out ? "wakes (time is up)" : "wakes");
+    return !t.timed_out;
+  }
+  // Sleepers are woken in the order in which they went to sleep.
+  bool unblock_one(const void* key) {
+    thread* first = nullptr;
+    for (unsigned i = 0; i < thread_count_; ++i) {
+      thread& t = threads_[i];
+      if (t.status == state::blocked && t.waits_for == key &&
+          (first == nullptr || t.queue_position < first->queue_position)) {
+        first = &t;
+      }
+    }
+    if (first == nullptr) return false;
+    first->status = state::runnable;
+    first->waits_for = nullptr;
+    return true;
+  }
+
+  unsigned choose(unsigned n) {
+    if (n == 1) return 0;
+    if (depth_ == choices_.size()) choices_.push_back({static_cast<std::uint8_t>(n), 0});
+    choice& c = choices_[depth_++];
+    if (c.alternatives == 0) c.alternatives = static_cast<std::uint8_t>(n);  // from a replay text
+    if (c.alternatives != n || c.taken >= n) fail_plain(not_deterministic);
+    return c.taken;
+  }
+
+  // Advances to the next schedule. False when there is none.
+  bool advance() {
+    while (!choices_.empty() && choices_.back().taken + 1 >= choices_.back().alternatives)
+      choices_.pop_back();
+    if (choices_.empty()) return false;
+    ++choices_.back().taken;
+    return true;
+  }
+
+  // --- failing and telling -------------------------------------------------------------------------------------------
+
+  [[noreturn]] void fail(const char* message, unsigned other, const site& s) {
+    set_message(message + label(other) + "  [" + where(s) + "]");
+    abandon();
+  }
+  void set_message(const std::string& message) { message_ = label(running_) + ": " + message; }
+  [[noreturn]] void fail_plain(const char* message) {
+    set_message(message);
+    abandon();
+  }
+  // The code under test is noexcept: its stacks are abandoned, not unwound. Nothing on them may own memory by then.
+  [[noreturn]] void abandon() {
+    failed_ = true;
+    for (;;) coroutine::switch_to(threads_[running_].context, explorer_);
+  }
+
+  static std::string where(const site& s) {
+    const char* file = s.file_name();
+    if (const char* slash = std::strrchr(file, '/'); slash != nullptr) file = slash + 1;
+    return std::string{file} + ":" + std::to_string(s.line());
+  }
+  std::string label(unsigned i) const { return i == main_thread ? std::string{"main"} : threads_[i].name; }
+  void log(const char* operation, const location* l, std::uint64_t bits, memory_order o, const site& s,
+           const char* suffix = nullptr) {
+    static constexpr const char* orders[] = {"relaxed", "consume", "acquire",
+                                             "release", "acq_rel", "seq_cst"};
+    const auto found = names_.find(l);
+    std::string name = found != names_.end() ? found->second : std::string{};
+    if (name.empty()) {
+      name = "a" + std::to_string(names_.size());
+      names_[l] = name;
+    }
+    char line[320];
+    std::snprintf(line, sizeof line, "  %-10s %-28s %-14s 0x%-14llx %-8s %s%s\n", label(running_).c_str(),
+                  operation, name.c_str(), static_cast<unsigned long long>(bits),
+                  orders[static_cast<unsigned>(o)], where(s).c_str(), suffix == nullptr ? "" : suffix);
+    trace_ += line;
+  }
+
+  static void on_abort(int) {
+    if (active == nullptr) return;
+    active->aborted_ = true;  // the words are put together on the explorer's stack: this is a signal handler
+    active->abandon();
+  }
+
+  // --- one execution -------------------------------------------------------------------------------------------------
+
+  static void thread_entry() {
+    for (;;) {
+      checker& c = *active;
+      thread& t = c.self();
+      t.body();
+      c.flush();
+      c.tick();
+      t.status = state::finished;
+      if (c.logging_) c.note("ends");
+      c.hand_over(/*may_continue=*/false, /*yielding=*/false);
+    }
+  }
+  static void main_entry() {
+    for (;;) {
+      checker& c = *active;
+      c.run_model_();
+      coroutine::switch_to(c.threads_[main_thread].context, c.explorer_);
+    }
+  }
+
+  void run_threads() {
+    tick();  // what the constructor wrote is ordered before all threads
+    for (unsigned i = 0; i < thread_count_; ++i) threads_[i].now.join(threads_[main_thread].now);
+    if (thread_count_ != 0) hand_over(/*may_continue=*/false, /*yielding=*/false);
+    for (unsigned i = 0; i < thread_count_; ++i) threads_[main_thread].now.join(threads_[i].now);
+  }
+
+  void add_thread(std::string name, std::function<void()> body) {
+    if (thread_count_ == max_threads) fail_plain("a model has at most 7 threads");
+    thread& t = threads_[thread_count_++];
+    t.status = state::runnable;
+    t.name = std::move(name);
+    t.body = std::move(body);
+    t.now.at[thread_count_ - 1] = 1;
+  }
+
+  void run_once() {
+    for (thread& t : threads_) {
+      t.status = state::unused;
+      t.paused = false;
+      t.waits_for = nullptr;
+      t.now = clock{};
+      t.delayed.clear();
+      t.iteration_version = ~std::uint64_t{0};
+    }
+    threads_[main_thread].now.at[main_thread] = 1;
+    thread_count_ = 0;
+    running_ = main_thread;
+    depth_ = steps_ = 0;
+    preemptions_ = delays_ = timeouts_ = spurious_ = 0;
+    version_ = queue_clock_ = 0;
+    coroutine::switch_to(explorer_, threads_[main_thread].context);
+    if (aborted_) set_message("the code under test called abort(): a broken assertion, see stderr");
+    aborted_ = false;
+    if (!failed_ && depth_ != choices_.size()) {
+      failed_ = true;
+      set_message(not_deterministic);
+    }
+  }
+
+  void start_contexts() {
+    for (unsigned i = 0; i < max_threads; ++i) threads_[i].context.start(&checker::thread_entry);
+    threads_[main_thread].context.start(&checker::main_entry);
+  }
+
+  void explore(result& r) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto elapsed = [&] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    };
+    start_contexts();
+    bool out_of_budget = false;
+    const bool replaying = !options_.replay.empty();
+    for (bound_ = replaying ? options_.preemptions : 0; bound_ <= options_.preemptions && !out_of_budget;
+         ++bound_) {
+      choices_.clear();
+      if (replaying) read_schedule(options_.replay);
+      do {
+        run_once();
+        ++r.schedules;
+        out_of_budget = r.schedules >= options_.max_schedules ||
+                        ((r.schedules & 1023) == 0 && elapsed() > options_.max_seconds);
+      } while (!failed_ && !out_of_budget && !replaying && advance());
+      if (failed_) break;
+    }
+    r.complete = !failed_ && !out_of_budget && !replaying;
+    if (failed_) {
+      r.failed = true;
+      r.message = message_;
+      r.schedule = write_schedule();
+      r.trace = trace_of_failure();
+    }
+    r.seconds = elapsed();
+  }
+
+  // The failing schedule once more, with a log.
+  std::string trace_of_failure() {
+    failed_ = false;
+    logging_ = true;
+    trace_.clear();
+    names_.clear();
+    choices_.resize(depth_);
+    start_contexts();
+    run_once();
+    logging_ = false;
+    if (!failed_)
+      return "(the failure did not come back: the model depends on something besides its schedule)\n" +
+             trace_;
+    return trace_ + "  " + message_ + "\n";
+  }
+
+  // "bound:choices", a choice of 0 to 9 per character.
+  std::string write_schedule() const {
+    std::string text = std::to_string(bound_) + ":";
+    for (std::size_t i = 0; i < depth_; ++i) text += static_cast<char>('0' + choices_[i].taken);
+    while (!text.empty() && text.back() == '0') text.pop_back();
+    return text;
+  }
+  void read_schedule(const std::string& text) {
+    const std::size_t colon = text.find(':');
+    if (colon == std::string::npos) return;
+    bound_ = static_cast<unsigned>(std::strtoul(text.c_str(), nullptr, 10));
+    for (std::size_t i = colon + 1; i < text.size(); ++i) {
+      choices_.push_back({0, static_cast<std::uint8_t>(text[i] - '0')});
+    }
+  }
+
+  options options_;
+  const mutation* mutation_ = nullptr;
+  std::vector<seen_site>* sites_ = nullptr;
+
+  std::array<thread, max_threads + 1> threads_{};
+  coroutine explorer_{};
+  std::function<void()> run_model_{};
+  unsigned thread_count_ = 0;
+  unsigned running_ = main_thread;
+
+  std::vector<choice> choices_{};
+  std::size_t depth_ = 0;
+  unsigned bound_ = 0;
+  unsigned steps_ = 0;
+  unsigned preemptions_ = 0;
+  unsigned delays_ = 0;
+  unsigned timeouts_ = 0;
+  unsigned spurious_ = 0;
+  std::uint64_t version_ = 0;
+  std::uint64_t queue_clock_ = 0;
+
+  bool failed_ = false;
+  bool aborted_ = false;
+  bool logging_ = false;
+  std::string message_{};
+  std::string trace_{};
+  std::map<const void*, std::string> names_{};
+};
+
+/// What a model's threads() fills in.
+class thread_list {
+ public:
+  explicit thread_list(checker& c) noexcept : checker_{c} {}
+  void add(std::string name, std::function<void()> body) {
+    checker_.add_thread(std::move(name), std::move(body));
+  }
+
+ private:
+  checker& checker_;
+};
+
+template <class Model>
+result checker::check() {
+  // A failed execution's model is not destroyed, since its threads are stuck inside it; it stays reachable for LeakSanitizer.
+  static std::vector<Model*>& alive = *new std::vector<Model*>;
+  run_model_ = [&] {
+    Model* const model = new Model;
+    alive.push_back(model);
+    thread_list list{*this};
+    model->threads(list);
+    run_threads();
+    if constexpr (requires { model->finally(); }) model->finally();
+    alive.pop_back();
+    delete model;
+  };
+  struct sigaction handler{};
+  struct sigaction before{};
+  handler.sa_handler = &checker::on_abort;
+  handler.sa_flags = SA_NODEFER;  // the handler never returns
+  ::sigaction(SIGABRT, &handler, &before);
+  checker* const outer = active;
+  active = this;
+  result r;
+  explore(r);
+  active = outer;
+  ::sigaction(SIGABRT, &before, nullptr);
+  return r;
+}
+
+/// Explores Model within `o` and returns what was found.
+template <class Model>
+result check(const options& o = {}) {
+  checker c{o};
+  return c.check<Model>();
+}
+
+/// Fails the running execution unless `condition` holds. For models; usable in threads and in finally().
+inline void require(bool condition, const char* message, const site& s = site::current()) {
+  if (!condition) active->fail(message, s);
+}
+
+}  // namespace tern_model
