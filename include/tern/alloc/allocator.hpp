@@ -1,0 +1,284 @@
+#pragma once
+
+// allocate, deallocate and their forms.
+//
+// Structure   request                                   goes to
+//             up to 2 MiB, alignment up to 8 KiB        the bound cache, its class's central list, the page heap
+//             up to 2 MiB, alignment up to 2 MiB        the page heap for a span that is aligned; freed like any block
+//             beyond either                             a mapping of its own
+// Protocol    Fast path: the class (folded when the size is constant), the bound cache (one word of TLS), the top of its bin.
+//             When memory is exhausted: the cache and the shared cache are given back, and the request is tried once more.
+// Limits      Misuse that is found when the block leaves the cache, not before: a pointer into the middle of a block, a second
+//             free, a wrong size. At debug level 1 pointers and sizes are checked on the spot.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <type_traits>
+
+#include <tern/alloc/central.hpp>
+#include <tern/alloc/huge.hpp>
+#include <tern/alloc/sanitizer.hpp>
+#include <tern/alloc/statistics.hpp>
+#include <tern/alloc/thread_cache.hpp>
+
+namespace tern::inline v1 {
+
+namespace detail {
+
+// Whether blocks of this size and alignment come from a bin: the class of class_request() has blocks so aligned.
+TERN_ALWAYS_INLINE constexpr bool is_binned(std::size_t size, std::size_t alignment) noexcept {
+  return size <= max_class_size && alignment <= page_bytes;
+}
+
+// The size whose class serves the request. Requires: is_binned.
+TERN_ALWAYS_INLINE constexpr std::size_t class_request(std::size_t size, std::size_t alignment) noexcept {
+  if (alignment <= block_alignment) return size;
+  return round_up(size == 0 ? 1 : size, alignment);
+}
+
+// What a request beyond the bins' alignments, but not beyond a chunk, is served with: a large class.
+constexpr unsigned aligned_span_class(std::size_t size) noexcept {
+  return class_of(size > max_small_size ? size : max_small_size + 1);
+}
+
+[[noreturn]] TERN_COLD inline void throw_bad_alloc() { throw std::bad_alloc{}; }
+
+// Everything that this thread can give back so that a failed request may succeed.
+TERN_COLD inline void give_back_caches() noexcept {
+  if (thread_cache* c = current_cache_if_any(); c != nullptr) c->flush_all();
+  shared_cache()->flush_all();
+  for (central_list& l : central_lists) l.drop_reserve();
+}
+
+TERN_NOINLINE inline void* allocate_class_slow(unsigned c) noexcept {
+  read_debug_settings_once();
+  void* p = current_cache()->pop_slow(c);
+  if (TERN_UNLIKELY(p == nullptr)) {
+    give_back_caches();
+    p = current_cache()->pop_slow(c);
+    if (p == nullptr) errno = ENOMEM;
+  }
+  return p;
+}
+
+TERN_ALWAYS_INLINE void* allocate_class(unsigned c) noexcept {
+  thread_cache* const cache = current_cache_if_any();
+  if (TERN_LIKELY(cache != nullptr)) {
+    void* const p = cache->try_pop(c);
+    if (TERN_LIKELY(p != nullptr)) return p;
+  }
+  return allocate_class_slow(c);
+}
+
+TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment) noexcept {
+  void* p = nullptr;
+  if (size <= max_class_size && alignment <= chunk_bytes) {
+    const unsigned c = aligned_span_class(size);
+    const page_request r{
+        .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .alignment = alignment};
+    const auto init = [](span& s) noexcept { s.bits[0] = 1; };
+    span* s = heap.allocate(r, init);
+    if (s == nullptr) {
+      give_back_caches();
+      s = heap.allocate(r, init);
+    }
+    if (s != nullptr) {
+      central_lists[c].count_large(1);
+      poison(s->memory(), s->bytes());
+      p = s->memory();
+      unpoison(p, size);
+    }
+  } else {
+    p = huge.allocate(size, alignment);
+    if (p == nullptr) {
+      give_back_caches();
+      p = huge.allocate(size, alignment);
+    }
+  }
+  if (p == nullptr) errno = ENOMEM;
+  return p;
+}
+
+TERN_NOINLINE inline void deallocate_class_slow(unsigned c, void* p) noexcept {
+  thread_cache* const cache = current_cache();
+  if (!cache->try_push(c, p)) cache->push_slow(c, p);
+}
+
+TERN_ALWAYS_INLINE void deallocate_class(unsigned c, void* p) noexcept {
+  poison(p, class_size(c));
+  thread_cache* const cache = current_cache_if_any();
+  if (TERN_LIKELY(cache != nullptr) && TERN_LIKELY(cache->try_push(c, p))) return;
+  deallocate_class_slow(c, p);
+}
+
+// The record of the huge block that starts at p; any other pointer is fatal.
+inline span* huge_record(void* p) noexcept {
+  const page_entry e = heap.map().find(p);
+  span* s = e.get<span>();
+  if (e.kind() != span_kind::huge || s->start != to_word(p))
+    fatal("deallocate: not a live block of this allocator (foreign pointer, or freed twice)");
+  return s;
+}
+
+TERN_NOINLINE inline void deallocate_unbinned(void* p) noexcept {
+  if (p == nullptr) return;
+  huge.free(huge_record(p));
+}
+
+// Debug level 1: p starts a block of class c, as far as its span tells.
+inline bool is_block_of(unsigned c, void* p) noexcept {
+  const page_entry e = heap.map().find(p);
+  if (e.kind() != span_kind::object || e.size_class() != c) return false;
+  return (to_word(p) - e.get<span>()->start) % class_size(c) == 0;
+}
+
+}  // namespace detail
+
+// `size` bytes, aligned to 16, or to `alignment` (a power of two). nullptr with errno ENOMEM when memory is exhausted, after
+// which the heap is as usable as before. Zero bytes: a unique pointer. The memory is not zeroed. Thread-safe; O(1) but for
+// refills. Any thread or fiber may free the block.
+[[nodiscard]] TERN_ALWAYS_INLINE void* try_allocate(std::size_t size) noexcept {
+  if (TERN_UNLIKELY(size > detail::max_class_size))
+    return detail::allocate_unbinned(size, detail::block_alignment);
+  void* p = detail::allocate_class(detail::class_of(size));
+  if constexpr (detail::asan_build) {
+    if (p != nullptr) detail::unpoison(p, size);
+  }
+  return p;
+}
+
+[[nodiscard]] TERN_ALWAYS_INLINE void* try_allocate(std::size_t size, std::size_t alignment) noexcept {
+  TERN_ASSERT(detail::is_power_of_two(alignment), "allocate: alignment is not a power of two");
+  if (TERN_UNLIKELY(!detail::is_binned(size, alignment))) return detail::allocate_unbinned(size, alignment);
+  void* p = detail::allocate_class(detail::class_of(detail::class_request(size, alignment)));
+  if constexpr (detail::asan_build) {
+    if (p != nullptr) detail::unpoison(p, size);
+  }
+  return p;
+}
+
+// try_allocate which throws std::bad_alloc instead.
+[[nodiscard]] TERN_ALWAYS_INLINE void* allocate(std::size_t size) {
+  void* p = try_allocate(size);
+  if (TERN_UNLIKELY(p == nullptr)) detail::throw_bad_alloc();
+  return p;
+}
+
+[[nodiscard]] TERN_ALWAYS_INLINE void* allocate(std::size_t size, std::size_t alignment) {
+  void* p = try_allocate(size, alignment);
+  if (TERN_UNLIKELY(p == nullptr)) detail::throw_bad_alloc();
+  return p;
+}
+
+// Frees a block of any form of allocate. Null is ignored. A pointer that is no live block's start is fatal: at once if it lies
+// in no block at all, at latest when the cache gives it back otherwise. Thread-safe.
+TERN_ALWAYS_INLINE void deallocate(void* p) noexcept {
+  const detail::page_entry e = detail::heap.map().find(p);
+  if (TERN_UNLIKELY(e.kind() != detail::span_kind::object)) return detail::deallocate_unbinned(p);
+  TERN_ASSERT(detail::is_block_of(e.size_class(), p), "deallocate: pointer into the middle of a block");
+  detail::deallocate_class(e.size_class(), p);
+}
+
+// The same for a block of known size, which saves the look-up. Requires: allocate(size) made it, or a size up to
+// usable_size(p). A size of another class is fatal, at latest when the cache gives the block back.
+TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
+  if (TERN_UNLIKELY(size > detail::max_class_size) || p == nullptr) return detail::deallocate_unbinned(p);
+  const unsigned c = detail::class_of(size);
+  TERN_ASSERT(detail::is_block_of(c, p), "deallocate: the size does not match the block's");
+  detail::deallocate_class(c, p);
+}
+
+// Requires: allocate(size, alignment) made it.
+TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignment) noexcept {
+  if (TERN_UNLIKELY(!detail::is_binned(size, alignment))) return deallocate(p);
+  return deallocate(p, detail::class_request(size, alignment));
+}
+
+// Bytes of the block that the caller may use, at least what was asked for. Requires: p is a live block.
+inline std::size_t usable_size(void* p) noexcept {
+  const detail::page_entry e = detail::heap.map().find(p);
+  const std::size_t n = e.kind() == detail::span_kind::object ? detail::class_size(e.size_class())
+                                                              : detail::huge_record(p)->mapped_bytes;
+  detail::unpoison(p, n);
+  return n;
+}
+
+// A block of `size` bytes with the old one's bytes up to the smaller size; the old one is freed, or is still the answer.
+// p null: allocate. nullptr when memory is exhausted, and then p is untouched. Alignment: 16, whatever p's was.
+[[nodiscard]] inline void* try_reallocate(void* p, std::size_t size) noexcept {
+  if (p == nullptr) return try_allocate(size);
+  const detail::page_entry e = detail::heap.map().find(p);
+  if (e.kind() != detail::span_kind::object) {
+    detail::span* s = detail::huge_record(p);
+    if (size > detail::max_class_size) {
+      void* moved = detail::huge.resize(s, size);
+      if (moved == nullptr) errno = ENOMEM;
+      return moved;
+    }
+  }
+  const std::size_t before = usable_size(p);
+  // In place while it fits and wastes less than half.
+  if (size <= before && size >= before / 2 && e.kind() == detail::span_kind::object) {
+    if constexpr (detail::asan_build) {
+      detail::poison(p, before);
+      detail::unpoison(p, size);
+    }
+    return p;
+  }
+  void* q = try_allocate(size);
+  if (q == nullptr) return nullptr;
+  std::memcpy(q, p, size < before ? size : before);
+  deallocate(p);
+  return q;
+}
+
+// try_reallocate which throws std::bad_alloc instead.
+[[nodiscard]] inline void* reallocate(void* p, std::size_t size) {
+  void* q = try_reallocate(p, size);
+  if (TERN_UNLIKELY(q == nullptr)) detail::throw_bad_alloc();
+  return q;
+}
+
+// Gives what the calling thread's cache and the free pages hold back to the OS. Returns the bytes of pages that went.
+// Other threads' caches are not touched. Thread-safe; as long as the system calls take.
+inline std::size_t release_memory() noexcept {
+  detail::give_back_caches();
+  return detail::heap.release_memory();
+}
+
+// A standard allocator over allocate and deallocate. All are equal; stateless.
+template <class T>
+struct allocator {
+  using value_type = T;
+  using is_always_equal = std::true_type;
+  using propagate_on_container_move_assignment = std::true_type;
+
+  constexpr allocator() noexcept = default;
+  template <class U>
+  constexpr allocator(const allocator<U>&) noexcept {}
+
+  // Throws std::bad_array_new_length or std::bad_alloc.
+  [[nodiscard]] T* allocate(std::size_t n) {
+    if (n > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_array_new_length{};
+    if constexpr (alignof(T) <= detail::block_alignment)
+      return static_cast<T*>(tern::allocate(n * sizeof(T)));
+    else
+      return static_cast<T*>(tern::allocate(n * sizeof(T), alignof(T)));
+  }
+  void deallocate(T* p, std::size_t n) noexcept {
+    if constexpr (alignof(T) <= detail::block_alignment)
+      tern::deallocate(p, n * sizeof(T));
+    else
+      tern::deallocate(p, n * sizeof(T), alignof(T));
+  }
+
+  template <class U>
+  constexpr bool operator==(const allocator<U>&) const noexcept {
+    return true;
+  }
+};
+
+}  // namespace tern::inline v1

@@ -1,0 +1,116 @@
+#pragma once
+
+// Huge blocks: above 2 MiB, or aligned beyond 2 MiB; each has a mapping of its own.
+//
+// Context     The allocator's slow paths. A block of its own mapping grows by mremap: pages move, bytes do not.
+// Structure   A span record of kind huge; the map has an entry for the block's first page only, since a free, a resize and a
+//             query name the start.
+// Protocol    resize: the entry is cleared before mremap, because another thread may be given the old addresses, and set
+//             theirs, before mremap returns here.
+// Limits      A pointer into a huge block is unknown to the map, so freeing one is reported as a foreign pointer.
+//             mremap keeps no alignment beyond the OS page's.
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include <tern/alloc/central.hpp>
+#include <tern/alloc/lock.hpp>
+#include <tern/os/memory.hpp>
+
+namespace tern::inline v1::detail {
+
+class huge_blocks {
+ public:
+  constexpr huge_blocks() noexcept = default;
+
+  // Zeroed memory; nullptr when exhausted. Requires: alignment is a power of two.
+  void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
+    if (bytes > max_bytes) return nullptr;
+    const std::size_t mapped = round_up(bytes, os::page_size());
+    span* s = heap.take_record();
+    if (s == nullptr) return nullptr;
+    void* p = os::reserve(mapped, alignment);
+    if (p == nullptr || !heap.map().cover(to_word(p), page_bytes)) {
+      if (p != nullptr) os::unreserve(p, mapped);
+      heap.give_record(s);
+      return nullptr;
+    }
+    s->start = to_word(p);
+    s->mapped_bytes = mapped;
+    s->kind = span_kind::huge;
+    publish(s);
+    count(1, mapped, 0);
+    return p;
+  }
+
+  // Requires: s is the record of the huge block p.
+  void free(span* s) noexcept {
+    void* const p = s->memory();
+    const std::size_t mapped = s->mapped_bytes;
+    withdraw(s);
+    heap.give_record(s);
+    os::unreserve(p, mapped);
+    count(-1, 0, mapped);
+  }
+
+  // The block at its new place, its old bytes kept; nullptr when exhausted, and the block stays as it was.
+  void* resize(span* s, std::size_t bytes) noexcept {
+    if (bytes > max_bytes) return nullptr;
+    const std::size_t mapped = round_up(bytes, os::page_size());
+    const std::size_t before = s->mapped_bytes;
+    if (mapped == before) return s->memory();
+    withdraw(s);
+    void* p = ::mremap(s->memory(), before, mapped, MREMAP_MAYMOVE);
+    const bool moved = p != MAP_FAILED;
+    if (moved && !heap.map().cover(to_word(p), page_bytes)) {
+      // No memory for a leaf of the map: back to where it was, which is free unless another thread took it.
+      void* const back = ::mremap(p, mapped, before, MREMAP_MAYMOVE | MREMAP_FIXED, s->memory());
+      if (back == MAP_FAILED) fatal("reallocate: no memory for the page map");
+      publish(s);
+      return nullptr;
+    }
+    if (moved) {
+      s->start = to_word(p);
+      s->mapped_bytes = mapped;
+      count(0, mapped, before);
+    }
+    publish(s);
+    return moved ? p : nullptr;
+  }
+
+  struct totals {
+    std::size_t blocks = 0;
+    std::size_t bytes = 0;
+  };
+  totals statistics() noexcept {
+    lock_scope hold{lock_};
+    return totals_;
+  }
+
+ private:
+  static constexpr std::size_t max_bytes = std::size_t{1} << 46;
+
+  static void publish(span* s) noexcept {
+    heap.map().set(s->start, page_entry{s, span_kind::huge, 0});
+    add_leak_root(s->memory(), s->mapped_bytes);
+  }
+  static void withdraw(span* s) noexcept {
+    heap.map().set(s->start, page_entry{});
+    remove_leak_root(s->memory(), s->mapped_bytes);
+  }
+
+  void count(int blocks, std::size_t added, std::size_t removed) noexcept {
+    lock_scope hold{lock_};
+    totals_.blocks += static_cast<std::size_t>(blocks);
+    totals_.bytes += added - removed;
+  }
+
+  futex_lock lock_;
+  totals totals_;  // lock_
+};
+
+inline constinit huge_blocks huge;
+
+}  // namespace tern::inline v1::detail

@@ -1,0 +1,466 @@
+#pragma once
+
+// page_heap: runs of pages out of large reservations.
+//
+// Context     The bottom of the allocator (a growing heap over radix_page_map), and again of the collector (a single contiguous
+//             reservation over flat_page_map). Span derives from span_base; the heap creates, recycles and owns the records.
+// Structure   region   a reservation, 2 MiB-aligned: 64 MiB at first, then doubling; halved while the OS refuses
+//             chunk    2 MiB of a region: taken in order as the heap grows, never given back as address space
+//             span     pages, free or in use; free neighbours are always merged
+//             free lists: one for each length below a chunk, with a bit for "not empty"; one for all longer spans
+//             dirty bits: one a page, set once the page was handed out, cleared when its memory went back to the OS
+// Protocol    allocate: best fit, among equals the one in the fullest chunk (empty chunks stay whole for huge pages); split;
+//             else grow. The init function runs before any map entry names the span.
+//             release_memory: takes dirty free spans off the lists, advises without the lock, puts them back.
+// Invariants  I1 taken bytes = pages in use + pages free.            Asserted at level 3 in statistics().
+//             I2 The map holds, for a span in use, an entry at each page; for a free one, at its first and last page; none else.
+//             I3 pages committed <= dirty pages: a page that is not dirty reads as zero.
+// Ordering    Everything under one lock; readers of the map need none (page_map.hpp).
+// Rejected    A commit step (PROT_NONE, then mprotect): NORESERVE memory costs nothing until touched, and under
+//             overcommit_memory=2 the halving finds what is granted.
+//             Keeping free released and free dirty spans apart: merging late fragments the heap; the bits tell them apart.
+// Limits      Regions may be neighbours in address space by chance; spans never cross them.
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include <tern/alloc/lock.hpp>
+#include <tern/alloc/metadata.hpp>
+#include <tern/alloc/page_map.hpp>
+#include <tern/alloc/sanitizer.hpp>
+#include <tern/alloc/span.hpp>
+#include <tern/base/list.hpp>
+#include <tern/os/memory.hpp>
+
+namespace tern::inline v1::detail {
+
+struct page_heap_options {
+  std::size_t first_reservation =
+      0;                // bytes, rounded up to chunks; 0: 64 MiB (all-zero options keep the heap in .bss)
+  bool single = false;  // never a second reservation: contains() is one compare
+};
+
+struct page_request {
+  std::size_t pages = 1;
+  span_kind kind = span_kind::object;
+  std::uint8_t size_class = 0;
+  std::size_t alignment = page_bytes;  // of the start, bytes; a power of two, at most chunk_bytes
+};
+
+// Bytes.
+struct page_heap_statistics {
+  std::size_t reserved = 0;  // address space
+  std::size_t mapped = 0;    // handed to the heap in chunks
+  std::size_t in_use = 0;    // in spans in use
+  std::size_t dirty =
+      0;  // in pages that were used since they last went back to the OS: bounds the resident memory
+  std::size_t released = 0;  // given back to the OS, sum since the start
+};
+
+template <class Span, class Map>
+class page_heap {
+ public:
+  explicit constexpr page_heap(page_heap_options options = {}) noexcept : options_{options} {}
+  page_heap(const page_heap&) = delete;
+  page_heap& operator=(const page_heap&) = delete;
+
+  // A span of `r.pages` pages, or nullptr when memory or address space is exhausted. `init(span)` runs under the heap's lock
+  // before the span can be found in the map. The memory reads as zero if span->zeroed. Thread-safe.
+  template <class Init>
+  Span* allocate(const page_request& r, Init&& init) noexcept {
+    const std::size_t align_pages = r.alignment <= page_bytes ? 1 : r.alignment / page_bytes;
+    if (r.pages == 0 || r.pages > max_pages || align_pages > pages_per_chunk) return nullptr;
+    lock_scope hold{lock_};
+    Span* s = take_fit_locked(r.pages, align_pages);
+    if (s == nullptr && grow_locked(r.pages + align_pages - 1)) s = take_fit_locked(r.pages, align_pages);
+    if (s == nullptr) return nullptr;
+    s->kind = r.kind;
+    s->size_class = r.size_class;
+    s->zeroed = mark_used_locked(*s);
+    init(*s);
+    const page_entry e{s, r.kind, r.size_class};
+    for (std::uintptr_t a = s->start; a != s->end(); a += page_bytes) map_.set(a, e);
+    return s;
+  }
+  Span* allocate(const page_request& r) noexcept {
+    return allocate(r, [](Span&) noexcept {});
+  }
+
+  // Requires: s came from allocate() of this heap and is in use. Thread-safe.
+  void free(Span* s) noexcept {
+    lock_scope hold{lock_};
+    if (s->kind == span_kind::free || s->kind == span_kind::none)
+      fatal("page heap: span freed that is not in use");
+    for (std::uintptr_t a = s->start; a != s->end(); a += page_bytes) map_.set(a, page_entry{});
+    count_chunks_locked(*s, false);
+    pages_in_use_ -= s->pages;
+    insert_free_locked(s);
+  }
+
+  // Makes the reservation now instead of at first use; `bytes` 0: the configured size, halved while the OS refuses.
+  // Returns what was reserved, 0 on failure or when a single heap has its reservation already.
+  std::size_t reserve(std::size_t bytes = 0) noexcept {
+    lock_scope hold{lock_};
+    if (options_.single && region_count_ != 0) return 0;
+    if (bytes != 0) next_reservation_ = round_up(bytes, chunk_bytes);
+    return add_region_locked(chunk_bytes) ? regions_[region_count_ - 1].bytes : 0;
+  }
+
+  // Gives the memory of free pages back to the OS until about `wanted` bytes went; returns how many did. The addresses stay
+  // with the heap. Thread-safe; the system calls run without the lock.
+  std::size_t release_memory(std::size_t wanted = SIZE_MAX) noexcept {
+    std::size_t done = 0;
+    while (done < wanted) {
+      Span* batch[release_batch];
+      unsigned n = 0;
+      {
+        lock_scope hold{lock_};
+        n = detach_dirty_locked(batch);
+      }
+      if (n == 0) break;
+      // Detached spans belong to this thread: no list and no map entry names them.
+      for (unsigned i = 0; i < n; ++i) os_release(*batch[i]);
+      lock_scope hold{lock_};
+      for (unsigned i = 0; i < n; ++i) {
+        done += clear_dirty_locked(*batch[i]);
+        insert_free_locked(batch[i]);
+      }
+    }
+    lock_scope hold{lock_};
+    released_ += done;
+    return done;
+  }
+
+  Map& map() noexcept { return map_; }
+  const Map& map() const noexcept { return map_; }
+
+  // Single heaps: whether the address lies in the reservation.
+  TERN_ALWAYS_INLINE bool contains(const void* p) const noexcept { return map_.contains(p); }
+
+  // A record that is not tied to pages of this heap (mappings of their own). nullptr when exhausted.
+  Span* take_record() noexcept { return records_.take(); }
+  void give_record(Span* s) noexcept {
+    s->kind = span_kind::none;
+    records_.give(s);
+  }
+
+  page_heap_statistics statistics() noexcept {
+    lock_scope hold{lock_};
+    page_heap_statistics s;
+    for (std::uint32_t i = 0; i < region_count_; ++i) {
+      s.reserved += regions_[i].bytes;
+      s.mapped += regions_[i].taken;
+    }
+    s.in_use = pages_in_use_ * page_bytes;
+    s.dirty = dirty_pages_ * page_bytes;
+    s.released = released_;
+    TERN_ASSERT_SLOW(count_free_pages_locked() + pages_in_use_ == s.mapped / page_bytes,
+                     "page heap: pages in use and free do not add up");
+    return s;
+  }
+
+  // For handlers around fork.
+  futex_lock& heap_lock() noexcept { return lock_; }
+
+ private:
+  struct region {
+    std::uintptr_t base = 0;
+    std::size_t bytes = 0;
+    std::size_t taken = 0;                // bytes in chunks that the heap has, from base on
+    std::uint64_t* dirty = nullptr;       // a bit for each page
+    std::uint16_t* chunk_used = nullptr;  // pages in use in each chunk
+  };
+  using span_list = list<span_base, &span_base::hook>;
+
+  static constexpr std::size_t max_pages = std::size_t{1} << (47 - page_shift);
+  static constexpr std::size_t default_reservation = std::size_t{64} << 20;
+  static constexpr std::size_t max_reservation = std::size_t{64} << 30;
+  static constexpr std::uint32_t max_regions = 256;
+  static constexpr unsigned release_batch = 64;
+  static constexpr unsigned fit_candidates = 8;
+
+  // List 0 holds all spans of a chunk or longer.
+  static constexpr std::size_t list_index(std::size_t pages) noexcept {
+    return pages < pages_per_chunk ? pages : 0;
+  }
+
+  void push_list_locked(Span* s) noexcept {
+    const std::size_t i = list_index(s->pages);
+    lists_[i].push_front(*s);
+    occupied_[i / 64] |= std::uint64_t{1} << (i % 64);
+  }
+
+  void unlink_locked(span_base* s) noexcept {
+    const std::size_t i = list_index(s->pages);
+    span_list::erase(*s);
+    if (lists_[i].is_empty()) occupied_[i / 64] &= ~(std::uint64_t{1} << (i % 64));
+  }
+
+  // Shortest occupied list of at least `pages` below a chunk; 0 if none.
+  std::size_t first_occupied_locked(std::size_t pages) const noexcept {
+    if (pages >= pages_per_chunk) return 0;
+    std::size_t word = pages / 64;
+    std::uint64_t bits = occupied_[word] & (~std::uint64_t{0} << (pages % 64));
+    if (word == 0) bits &= ~std::uint64_t{1};
+    while (bits == 0) {
+      if (++word == pages_per_chunk / 64) return 0;
+      bits = occupied_[word];
+    }
+    return word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+  }
+
+  span_base* find_fit_locked(std::size_t pages) noexcept {
+    span_base* best = nullptr;
+    if (const std::size_t i = first_occupied_locked(pages); i != 0) {
+      unsigned best_used = 0;
+      unsigned seen = 0;
+      for (span_base* s = lists_[i].front(); s != nullptr && seen < fit_candidates;
+           s = lists_[i].next(*s), ++seen) {
+        const region& r = regions_[s->region];
+        const unsigned used = r.chunk_used[(s->start - r.base) / chunk_bytes];
+        if (best == nullptr || used > best_used) {
+          best = s;
+          best_used = used;
+        }
+      }
+      return best;
+    }
+    for (span_base* s = lists_[0].front(); s != nullptr; s = lists_[0].next(*s))
+      if (s->pages >= pages &&
+          (best == nullptr || s->pages < best->pages || (s->pages == best->pages && s->start < best->start)))
+        best = s;
+    return best;
+  }
+
+  Span* take_fit_locked(std::size_t pages, std::size_t align_pages) noexcept {
+    span_base* s = find_fit_locked(pages + align_pages - 1);
+    if (s == nullptr) return nullptr;
+    const std::uintptr_t start = round_up(s->start, align_pages * page_bytes);
+    const std::size_t front = (start - s->start) / page_bytes;
+    const std::size_t back = s->pages - front - pages;
+    Span* front_record = nullptr;
+    Span* back_record = nullptr;
+    if (front != 0 && (front_record = records_.take()) == nullptr) return nullptr;
+    if (back != 0 && (back_record = records_.take()) == nullptr) {
+      if (front_record != nullptr) records_.give(front_record);
+      return nullptr;
+    }
+    unlink_locked(s);
+    set_ends_locked(*s, page_entry{});
+    if (front != 0) add_rest_locked(front_record, s->start, front, s->region);
+    if (back != 0) add_rest_locked(back_record, start + pages * page_bytes, back, s->region);
+    s->start = start;
+    s->pages = pages;
+    return static_cast<Span*>(s);
+  }
+
+  // What a split leaves over: no merging, its neighbours are in use.
+  void add_rest_locked(Span* s, std::uintptr_t start, std::size_t pages,
+                       std::uint32_t region_index) noexcept {
+    s->start = start;
+    s->pages = pages;
+    s->region = region_index;
+    s->kind = span_kind::free;
+    set_ends_locked(*s, page_entry{s, span_kind::free, 0});
+    push_list_locked(s);
+  }
+
+  void insert_free_locked(Span* s) noexcept {
+    const region& r = regions_[s->region];
+    if (s->start != r.base) absorb_locked(s, s->start - page_bytes);
+    if (s->end() != r.base + r.taken) absorb_locked(s, s->end());
+    s->kind = span_kind::free;
+    set_ends_locked(*s, page_entry{s, span_kind::free, 0});
+    push_list_locked(s);
+  }
+
+  // Merges the free span that has `address` into s, if there is one.
+  void absorb_locked(Span* s, std::uintptr_t address) noexcept {
+    const page_entry e = map_.find(reinterpret_cast<const void*>(address));
+    if (e.kind() != span_kind::free) return;
+    Span* other = e.template get<Span>();
+    unlink_locked(other);
+    set_ends_locked(*other, page_entry{});
+    if (other->start < s->start) s->start = other->start;
+    s->pages += other->pages;
+    give_record(other);
+  }
+
+  void set_ends_locked(const span_base& s, page_entry e) noexcept {
+    map_.set(s.start, e);
+    if (s.pages > 1) map_.set(s.end() - page_bytes, e);
+  }
+
+  bool grow_locked(std::size_t pages) noexcept {
+    const std::size_t bytes = round_up(pages * page_bytes, chunk_bytes);
+    std::uint32_t i = 0;
+    while (i < region_count_ && regions_[i].bytes - regions_[i].taken < bytes) ++i;
+    if (i == region_count_) {
+      if (options_.single && region_count_ != 0) return false;
+      if (!add_region_locked(bytes)) return false;
+    }
+    Span* s = records_.take();
+    if (s == nullptr) return false;
+    region& r = regions_[i];
+    s->start = r.base + r.taken;
+    s->pages = bytes / page_bytes;
+    s->region = i;
+    r.taken += bytes;
+    add_leak_root(s->memory(), bytes);
+    insert_free_locked(s);
+    return true;
+  }
+
+  bool add_region_locked(std::size_t least) noexcept {
+    if (region_count_ == max_regions) return false;
+    if (next_reservation_ == 0)
+      next_reservation_ = options_.first_reservation == 0 ? default_reservation
+                                                          : round_up(options_.first_reservation, chunk_bytes);
+    std::size_t bytes = next_reservation_ < least ? least : next_reservation_;
+    for (;;) {
+      if (try_region_locked(bytes)) break;
+      if (bytes == least) return false;
+      bytes = round_up(bytes / 2, chunk_bytes);
+      if (bytes < least) bytes = least;
+    }
+    next_reservation_ = bytes >= max_reservation / 2 ? max_reservation : bytes * 2;
+    return true;
+  }
+
+  bool try_region_locked(std::size_t bytes) noexcept {
+    void* p = os::reserve(bytes, chunk_bytes);
+    if (p == nullptr) return false;
+    const std::size_t dirty_words = round_up(bytes / page_bytes, 64) / 64;
+    const std::size_t chunks = bytes / chunk_bytes;
+    void* side = metadata.allocate(dirty_words * sizeof(std::uint64_t) + chunks * sizeof(std::uint16_t));
+    if (side == nullptr || !map_.cover(to_word(p), bytes)) {
+      os::unreserve(
+          p,
+          bytes);  // the side table is lost to a later, smaller try: some hundred bytes, at exhaustion only
+      return false;
+    }
+    region& r = regions_[region_count_];
+    r.base = to_word(p);
+    r.bytes = bytes;
+    r.taken = 0;
+    r.dirty = static_cast<std::uint64_t*>(side);
+    r.chunk_used = reinterpret_cast<std::uint16_t*>(r.dirty + dirty_words);
+    ++region_count_;
+    return true;
+  }
+
+  // Calls f(word, mask) for the dirty bits of the span's pages.
+  template <class F>
+  void for_dirty_words_locked(const span_base& s, F&& f) noexcept {
+    const region& r = regions_[s.region];
+    std::size_t page = (s.start - r.base) / page_bytes;
+    std::size_t left = s.pages;
+    while (left != 0) {
+      const std::size_t bit = page % 64;
+      const std::size_t n = left < 64 - bit ? left : 64 - bit;
+      const std::uint64_t ones = n == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1;
+      f(r.dirty[page / 64], ones << bit);
+      page += n;
+      left -= n;
+    }
+  }
+
+  void count_chunks_locked(const span_base& s, bool add) noexcept {
+    const region& r = regions_[s.region];
+    std::uintptr_t a = s.start;
+    while (a < s.end()) {
+      const std::uintptr_t chunk_end = round_down(a - r.base, chunk_bytes) + r.base + chunk_bytes;
+      const std::uintptr_t end = chunk_end < s.end() ? chunk_end : s.end();
+      std::uint16_t& used = r.chunk_used[(a - r.base) / chunk_bytes];
+      const std::size_t n = (end - a) / page_bytes;
+      used = static_cast<std::uint16_t>(add ? used + n : used - n);
+      a = end;
+    }
+  }
+
+  // True if no page of the span was dirty.
+  bool mark_used_locked(const span_base& s) noexcept {
+    std::size_t were_dirty = 0;
+    for_dirty_words_locked(s, [&](std::uint64_t& word, std::uint64_t mask) noexcept {
+      were_dirty += static_cast<std::size_t>(std::popcount(word & mask));
+      word |= mask;
+    });
+    dirty_pages_ += s.pages - were_dirty;
+    pages_in_use_ += s.pages;
+    count_chunks_locked(s, true);
+    return were_dirty == 0;
+  }
+
+  // The part of a span that covers whole OS pages, relative to its start.
+  static span_base whole_os_pages(const span_base& s) noexcept {
+    span_base inner;
+    const std::uintptr_t first = round_up(s.start, os::page_size());
+    const std::uintptr_t last = round_down(s.end(), os::page_size());
+    inner.region = s.region;
+    inner.start = first;
+    inner.pages = last > first ? (last - first) / page_bytes : 0;
+    return inner;
+  }
+
+  unsigned detach_dirty_locked(Span** out) noexcept {
+    unsigned n = 0;
+    for (std::size_t i = pages_per_chunk; i-- > 0 && n < release_batch;) {
+      // Longest first: the fewest system calls for the most memory. List 0 holds the longest.
+      const std::size_t index = i == pages_per_chunk - 1 ? 0 : i + 1;
+      span_base* next = lists_[index].front();
+      while (next != nullptr && n < release_batch) {
+        span_base* s = next;
+        next = lists_[index].next(*s);
+        std::size_t dirty = 0;
+        for_dirty_words_locked(whole_os_pages(*s), [&](std::uint64_t& word, std::uint64_t mask) noexcept {
+          dirty += static_cast<std::size_t>(std::popcount(word & mask));
+        });
+        if (dirty == 0) continue;
+        unlink_locked(s);
+        set_ends_locked(*s, page_entry{});
+        out[n++] = static_cast<Span*>(s);
+      }
+    }
+    return n;
+  }
+
+  static void os_release(const span_base& s) noexcept {
+    const span_base inner = whole_os_pages(s);
+    if (inner.pages != 0) os::release(inner.memory(), inner.bytes());
+  }
+
+  // Bytes that were dirty.
+  std::size_t clear_dirty_locked(const span_base& s) noexcept {
+    std::size_t cleared = 0;
+    for_dirty_words_locked(whole_os_pages(s), [&](std::uint64_t& word, std::uint64_t mask) noexcept {
+      cleared += static_cast<std::size_t>(std::popcount(word & mask));
+      word &= ~mask;
+    });
+    dirty_pages_ -= cleared;
+    return cleared * page_bytes;
+  }
+
+  std::size_t count_free_pages_locked() noexcept {
+    std::size_t n = 0;
+    for (span_list& l : lists_)
+      for (span_base* s = l.front(); s != nullptr; s = l.next(*s)) n += s->pages;
+    return n;
+  }
+
+  page_heap_options options_;
+  futex_lock lock_;
+  // All below: protected by lock_, but for the map's entries, which are atomic.
+  std::size_t next_reservation_ = 0;  // bytes
+  std::size_t pages_in_use_ = 0;
+  std::size_t dirty_pages_ = 0;
+  std::size_t released_ = 0;  // bytes
+  std::uint32_t region_count_ = 0;
+  std::uint64_t occupied_[pages_per_chunk / 64] = {};
+  span_list lists_[pages_per_chunk];
+  type_stable_pool<Span> records_;
+  Map map_;
+  region regions_[max_regions];
+};
+
+}  // namespace tern::inline v1::detail
