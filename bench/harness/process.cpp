@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <condition_variable>
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <mutex>
@@ -30,6 +30,16 @@ struct status_text {
     std::fclose(file);
   }
 };
+
+// The number in a one-line file, or `otherwise` (also for "max").
+std::int64_t number_in(const char* path, std::int64_t otherwise) {
+  std::FILE* file = std::fopen(path, "r");
+  if (file == nullptr) return otherwise;
+  long long value = 0;
+  const bool ok = std::fscanf(file, "%lld", &value) == 1;
+  std::fclose(file);
+  return ok ? value : otherwise;
+}
 
 // Made once per process, before anything is confined.
 const cpu_set_t& process_cpus() {
@@ -70,6 +80,14 @@ std::int64_t peak_resident_bytes() {
 }
 
 int usable_cpus() noexcept { return CPU_COUNT(&process_cpus()); }
+
+std::int64_t usable_threads() {
+  const std::int64_t by_mappings = number_in("/proc/sys/vm/max_map_count", 65530) / 2;
+  const std::int64_t by_threads = number_in("/proc/sys/kernel/threads-max", by_mappings);
+  const std::int64_t by_ids = number_in("/proc/sys/kernel/pid_max", by_mappings);
+  const std::int64_t by_group = number_in("/sys/fs/cgroup/pids.max", by_mappings);
+  return std::min({by_mappings, by_threads, by_ids, by_group}) / 10 * 9;
+}
 
 void become_threaded() {
   static std::once_flag once;

@@ -21,6 +21,10 @@ struct memory_use {
 /// CPUs that this process may run on.
 [[nodiscard]] int usable_cpus() noexcept;
 
+/// How many OS threads one process may have at a time, by the kernel's own settings (two mappings each, pid_max, the
+/// cgroup's pids.max), with a tenth left to the rest of the system.
+[[nodiscard]] std::int64_t usable_threads();
+
 /// From here on the process has had a thread: libstdc++ and glibc drop their single-threaded short cuts (shared_ptr's
 /// counters become atomic, malloc locks), and do not take them again. Idempotent.
 void become_threaded();

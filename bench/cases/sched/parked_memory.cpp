@@ -1,0 +1,80 @@
+// sched/parked_memory/count:N
+//
+// One operation  one task, started and parked in a receive on a channel to which nothing is sent. The time is that from the first
+//                start until all N wait; bytes_per_op is what the process has grown by then (VmRSS + VmPTE: stacks, guards,
+//                control blocks, join handles and page tables), divided by N.
+// Kept equal     a fresh process per row; one processor; stacks of 64 KiB with a guard; every task parks at once, so a stack is
+//                as deep as one receive.
+// Limits         The kernel's own memory for threads and mappings (task structs, VMAs) is in no figure of the process.
+#include <vector>
+
+#include "bench/subjects/schedulers.hpp"
+
+namespace tern_bench {
+namespace {
+
+template <class S>
+class parked_memory {
+ public:
+  static constexpr bool cold = true;
+
+  explicit parked_memory(const row_params& p) : count_(p.size_of("count")), before_(memory_now()) {}
+  static std::uint64_t fixed_operations(const row_params& p, std::int64_t) {
+    return static_cast<std::uint64_t>(p["count"]);
+  }
+  static std::string unfit(const row_params& p) {
+    if constexpr (requires { S::tasks_are_threads; }) {
+      if (p["count"] > usable_threads()) {
+        return "a thread per task: " + std::to_string(p["count"]) + " threads at once, this host allows " +
+               std::to_string(usable_threads());
+      }
+    }
+    return {};
+  }
+  std::uint64_t operations() const { return count_; }
+  std::uint32_t run() {
+    threads_.reserve(count_);
+    arrived_.add(static_cast<std::int64_t>(count_));
+    for (std::size_t i = 0; i < count_; ++i) {
+      threads_.emplace_back([this] {
+        arrived_.done();
+        static_cast<void>(gate_.receive());
+      });
+    }
+    arrived_.wait();
+    return fold(0, count_);
+  }
+  void after_batch(measurement& m) {
+    // The last to arrive may not wait yet; on one processor they do after they have had a turn.
+    for (int i = 0; i < 16; ++i) S::yield();
+    const memory_use now = memory_now();
+    const auto count = static_cast<double>(count_);
+    m.counters["bytes_per_op"] = static_cast<double>(now.resident_bytes - before_.resident_bytes) / count;
+    m.counters["rss_bytes"] = static_cast<double>(now.resident_bytes - before_.resident_bytes);
+    m.counters["page_table_bytes"] = static_cast<double>(now.page_table_bytes - before_.page_table_bytes);
+    gate_.close();
+    for (auto& t : threads_) t.join();
+    threads_.clear();
+  }
+
+ private:
+  std::size_t count_;
+  memory_use before_;
+  typename S::wait_group arrived_;
+  typename S::template channel<int> gate_{0};
+  std::vector<typename S::thread> threads_;
+};
+
+const registration<parked_memory, blocking_schedulers> registered{{
+    .area = "sched",
+    .name = "parked_memory",
+    .smoke = {{"count", 64}},
+    .points = {{{{"count", 1000}}, tier::quick},
+               {{{"count", 10000}}, tier::standard, false, 500},
+               {{{"count", 100000}}, tier::standard, false, 1000},
+               {{{"count", 1000000}}, tier::full, false, 10000}},
+    .isolated = true,
+}};
+
+}  // namespace
+}  // namespace tern_bench
