@@ -41,4 +41,5 @@ endif()
 
 function(tern_defaults target)
   target_link_libraries(${target} PRIVATE tern::tern tern_warnings)
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
 endfunction()
