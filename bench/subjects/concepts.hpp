@@ -10,6 +10,9 @@
 
 namespace tern_bench {
 
+/// The version of the library in this tree; what was built exactly is in the context (tern_git_sha, tern_dirty).
+inline constexpr const char* tern_version = TERN_BENCH_LIBRARY_VERSION;
+
 /// What every subject says of itself, and the world in which its workloads run: `run(params, fn)` calls fn once, with
 /// whatever the subject needs around it (a runtime, a pool, an affinity), and returns when all of it is gone again.
 template <class S>
