@@ -1,0 +1,180 @@
+#include "child.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+
+#include "error.hpp"
+
+namespace ternbench {
+namespace {
+
+volatile std::sig_atomic_t interrupt_flag = 0;
+
+void on_interrupt(int) { interrupt_flag = 1; }
+
+constexpr std::size_t kept_errors = 64 * 1024;
+
+struct pipe_pair {
+  int read_end = -1;
+  int write_end = -1;
+
+  pipe_pair() {
+    std::array<int, 2> ends{};
+    if (pipe2(ends.data(), O_CLOEXEC) != 0)
+      throw tool_error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+    read_end = ends[0];
+    write_end = ends[1];
+    fcntl(read_end, F_SETFL, O_NONBLOCK);
+  }
+  pipe_pair(const pipe_pair&) = delete;
+  pipe_pair& operator=(const pipe_pair&) = delete;
+  ~pipe_pair() {
+    close_write();
+    close_read();
+  }
+  void close_write() {
+    if (write_end >= 0) close(write_end);
+    write_end = -1;
+  }
+  void close_read() {
+    if (read_end >= 0) close(read_end);
+    read_end = -1;
+  }
+};
+
+/// Reads what there is; closes the pipe at its end.
+void drain(pipe_pair& from, std::string& into) {
+  std::array<char, 65536> buffer{};
+  while (from.read_end >= 0) {
+    const ssize_t n = read(from.read_end, buffer.data(), buffer.size());
+    if (n > 0) {
+      into.append(buffer.data(), static_cast<std::size_t>(n));
+    } else if (n == 0) {
+      from.close_read();
+    } else if (errno != EINTR) {
+      return;
+    }
+  }
+}
+
+[[noreturn]] void become(const child_command& command, const pipe_pair& out, const pipe_pair& err) {
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) std::signal(signal, SIG_DFL);
+  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null >= 0) dup2(null, STDIN_FILENO);
+  dup2(out.write_end, STDOUT_FILENO);
+  dup2(err.write_end, STDERR_FILENO);
+  std::vector<std::string> words = command.launcher;
+  words.push_back(words.empty() ? command.program.filename().string() : command.program.string());
+  words.insert(words.end(), command.arguments.begin(), command.arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  if (command.launcher.empty()) {
+    execv(command.program.c_str(), argv.data());
+  } else {
+    execvp(argv[0], argv.data());
+  }
+  const char* const reason = std::strerror(errno);
+  static_cast<void>(!write(STDERR_FILENO, reason, std::strlen(reason)));
+  _exit(127);
+}
+
+}  // namespace
+
+std::string child_result::describe() const {
+  switch (how) {
+    case ending::exited: return fmt::format("exit status {}", code);
+    case ending::signalled: return fmt::format("signal {} ({})", code, strsignal(code));
+    case ending::timed_out: return fmt::format("timed out after {:.0f} s", seconds);
+    case ending::interrupted: return "interrupted";
+    case ending::not_started: break;
+  }
+  return "could not be started";
+}
+
+std::string child_result::last_error_line() const {
+  auto end = err.find_last_not_of(" \n\r");
+  if (end == std::string::npos) return {};
+  const auto start = err.rfind('\n', end);
+  std::string line = err.substr(start == std::string::npos ? 0 : start + 1,
+                                end - (start == std::string::npos ? 0 : start + 1) + 1);
+  constexpr std::size_t longest = 160;
+  if (line.size() > longest) line.resize(longest);
+  return line;
+}
+
+child_result run_child(const child_command& command, const std::function<void()>& tick) {
+  using clock = std::chrono::steady_clock;
+  const auto start = clock::now();
+  const auto elapsed = [&] { return std::chrono::duration<double>(clock::now() - start).count(); };
+  pipe_pair out;
+  pipe_pair err;
+  child_result result;
+  const pid_t child = fork();
+  if (child < 0) throw tool_error(fmt::format("cannot start a process: {}", std::strerror(errno)));
+  if (child == 0) become(command, out, err);
+  setpgid(child, child);  // in both processes: whichever comes first
+  out.close_write();
+  err.close_write();
+  int status = 0;
+  bool killed = false;
+  for (;;) {
+    std::array<pollfd, 2> waiting{pollfd{out.read_end, POLLIN, 0}, pollfd{err.read_end, POLLIN, 0}};
+    const bool open = out.read_end >= 0 || err.read_end >= 0;
+    constexpr int tick_ms = 250;
+    constexpr int closed_ms = 5;
+    poll(waiting.data(), waiting.size(), open ? tick_ms : closed_ms);
+    drain(out, result.out);
+    drain(err, result.err);
+    if (result.err.size() > 2 * kept_errors) result.err.erase(0, result.err.size() - kept_errors);
+    if (waitpid(child, &status, WNOHANG) == child) break;
+    if (tick) tick();
+    if (killed) continue;
+    if (interrupted()) {
+      result.how = child_result::ending::interrupted;
+    } else if (elapsed() > command.timeout_seconds) {
+      result.how = child_result::ending::timed_out;
+    } else {
+      continue;
+    }
+    kill(-child, SIGKILL);
+    killed = true;
+  }
+  kill(-child, SIGKILL);  // what it may have left behind in its group
+  drain(out, result.out);
+  drain(err, result.err);
+  result.seconds = elapsed();
+  if (killed) return result;
+  if (WIFSIGNALED(status)) {
+    result.how = child_result::ending::signalled;
+    result.code = WTERMSIG(status);
+  } else {
+    result.how = child_result::ending::exited;
+    result.code = WEXITSTATUS(status);
+  }
+  return result;
+}
+
+void catch_interrupts() {
+  struct sigaction action{};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() noexcept { return interrupt_flag != 0; }
+
+}  // namespace ternbench

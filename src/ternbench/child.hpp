@@ -1,0 +1,40 @@
+// A child process with its output captured, a time limit, and an end that always comes.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace ternbench {
+
+struct child_command {
+  std::filesystem::path program;      // what is executed
+  std::vector<std::string> launcher;  // put before it (an emulator), found on PATH; usually empty
+  std::vector<std::string> arguments;
+  double timeout_seconds = 60;
+};
+
+struct child_result {
+  enum class ending { exited, signalled, timed_out, interrupted, not_started };
+  ending how = ending::not_started;
+  int code = 0;  // exit status or signal
+  double seconds = 0;
+  std::string out;
+  std::string err;  // the last 64 KiB
+
+  [[nodiscard]] bool succeeded() const { return how == ending::exited && code == 0; }
+  /// "exit status 3", "signal 11 (Segmentation fault)", "no end within 60 s" ...
+  [[nodiscard]] std::string describe() const;
+  [[nodiscard]] std::string last_error_line() const;
+};
+
+/// Runs a program to its end, in a process group of its own that is killed as a whole on a time-out or an interruption.
+/// argv[0] is the bare file name, so that no path is recorded. `tick` is called about four times a second.
+[[nodiscard]] child_result run_child(const child_command& command, const std::function<void()>& tick = {});
+
+/// From here on SIGINT and SIGTERM set a flag instead of ending the tool.
+void catch_interrupts();
+[[nodiscard]] bool interrupted() noexcept;
+
+}  // namespace ternbench

@@ -1,0 +1,136 @@
+#include "json_io.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <vector>
+
+#include "error.hpp"
+
+namespace ternbench {
+namespace {
+
+struct position {
+  std::size_t line = 1;
+  std::size_t column = 1;
+};
+
+position locate(std::string_view text, std::size_t byte) {
+  position p;
+  for (std::size_t i = 0; i < std::min(byte, text.size()); ++i) {
+    if (text[i] == '\n') {
+      ++p.line;
+      p.column = 1;
+    } else {
+      ++p.column;
+    }
+  }
+  return p;
+}
+
+/// What a person would call the mistake at `byte`, where it is one of the usual ones.
+std::string diagnose(std::string_view text, std::size_t byte) {
+  const auto blank = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
+  if (std::all_of(text.begin(), text.end(), blank)) return "is empty";
+  const char first = *std::find_if_not(text.begin(), text.end(), blank);
+  if (first != '{' && first != '[') return "is not JSON";
+  auto last = text.size();
+  while (last > 0 && blank(text[last - 1])) --last;
+  std::size_t start = std::min(byte, text.size());
+  while (start > 0 &&
+         (std::isalpha(static_cast<unsigned char>(text[start - 1])) != 0 || text[start - 1] == '-'))
+    --start;
+  std::string word;
+  for (std::size_t i = start; i < text.size() && word.size() < 12; ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (std::isalpha(c) == 0 && text[i] != '-') break;
+    word += static_cast<char>(std::tolower(c));
+  }
+  const position p = locate(text, start + 1);
+  for (const char* token : {"nan", "-nan", "inf", "-inf", "infinity", "-infinity"}) {
+    if (word == token) return fmt::format("holds {} at line {}, which JSON has no number for", word, p.line);
+  }
+  if (byte >= last)
+    return fmt::format("is truncated: it ends at line {} inside a value", locate(text, last).line);
+  const position q = locate(text, byte > 0 ? byte - 1 : 0);
+  return fmt::format("is not valid JSON at line {}, column {}", q.line, q.column);
+}
+
+}  // namespace
+
+ordered_json parse_json(std::string_view text, const std::string& label) {
+  std::vector<std::set<std::string>> keys;
+  std::string duplicate;
+  const auto watch = [&](int, ordered_json::parse_event_t event, ordered_json& parsed) {
+    switch (event) {
+      case ordered_json::parse_event_t::object_start: keys.emplace_back(); break;
+      case ordered_json::parse_event_t::object_end: keys.pop_back(); break;
+      case ordered_json::parse_event_t::key: {
+        const auto& name = parsed.get_ref<const std::string&>();
+        if (!keys.back().insert(name).second && duplicate.empty()) duplicate = name;
+        break;
+      }
+      default: break;
+    }
+    return true;
+  };
+  ordered_json value;
+  try {
+    value = ordered_json::parse(text.begin(), text.end(), watch);
+  } catch (const ordered_json::parse_error& e) {
+    throw tool_error(fmt::format("{}: {}", label, diagnose(text, e.byte)));
+  } catch (const ordered_json::exception&) {
+    throw tool_error(fmt::format("{}: holds a number that no double can hold", label));
+  }
+  if (!duplicate.empty())
+    throw tool_error(fmt::format("{}: has the key \"{}\" twice in one object", label, duplicate));
+  return value;
+}
+
+std::string read_file(const std::filesystem::path& file) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(file, ignored)) {
+    throw tool_error(fmt::format("{}: is a directory", file.string()));
+  }
+  errno = 0;
+  std::ifstream in(file, std::ios::binary);
+  if (!in) throw tool_error(fmt::format("{}: {}", file.string(), std::strerror(errno != 0 ? errno : EIO)));
+  std::ostringstream out;
+  out << in.rdbuf();
+  if (in.bad()) throw tool_error(fmt::format("{}: read error", file.string()));
+  return out.str();
+}
+
+ordered_json read_json(const std::filesystem::path& file) {
+  return parse_json(read_file(file), file.string());
+}
+
+void write_file(const std::filesystem::path& file, std::string_view content) {
+  std::filesystem::path temporary = file;
+  temporary += ".tmp";
+  {
+    errno = 0;
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    out.write(content.data(), static_cast<std::streamsize>(content.size()));
+    out.flush();
+    if (!out) {
+      throw tool_error(
+          fmt::format("{}: cannot write: {}", file.string(), std::strerror(errno != 0 ? errno : EIO)));
+    }
+  }
+  std::error_code error;
+  std::filesystem::rename(temporary, file, error);
+  if (error) throw tool_error(fmt::format("{}: cannot write: {}", file.string(), error.message()));
+}
+
+void write_json(const std::filesystem::path& file, const ordered_json& value) {
+  write_file(file, value.dump(1) + "\n");
+}
+
+}  // namespace ternbench

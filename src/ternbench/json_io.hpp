@@ -1,0 +1,28 @@
+// JSON files: strict reading with one-line errors, and writing that never leaves half a file behind.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace ternbench {
+
+using json = nlohmann::json;
+using ordered_json = nlohmann::ordered_json;
+
+/// Parses strict JSON: no NaN or Infinity, no duplicate keys, nothing after the value.
+/// Throws tool_error whose line begins with `label`.
+[[nodiscard]] ordered_json parse_json(std::string_view text, const std::string& label);
+
+/// Reads and parses a file. Throws tool_error.
+[[nodiscard]] ordered_json read_json(const std::filesystem::path& file);
+
+/// The bytes of a file. Throws tool_error.
+[[nodiscard]] std::string read_file(const std::filesystem::path& file);
+
+/// Writes through a temporary file beside it and a rename: a reader sees the old file or the new one. Throws tool_error.
+void write_file(const std::filesystem::path& file, std::string_view content);
+void write_json(const std::filesystem::path& file, const ordered_json& value);
+
+}  // namespace ternbench

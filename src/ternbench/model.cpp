@@ -1,0 +1,210 @@
+#include "model.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+
+#include "error.hpp"
+#include "schema_id.hpp"
+
+namespace ternbench {
+namespace {
+
+// Keys of an entry that Google Benchmark itself writes; every other number is a counter.
+constexpr std::array own_keys{"family_index",
+                              "per_family_instance_index",
+                              "repetitions",
+                              "repetition_index",
+                              "threads",
+                              "iterations",
+                              "real_time",
+                              "cpu_time",
+                              "real_coefficient",
+                              "cpu_coefficient",
+                              "rms"};
+
+std::string text_at(const ordered_json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
+}
+
+double number_at(const ordered_json& object, const char* key, const std::string& label) {
+  const auto at = object.find(key);
+  if (at == object.end() || !at->is_number()) {
+    throw tool_error(fmt::format("{}: row \"{}\" has no number \"{}\"", label, text_at(object, "name"), key));
+  }
+  return at->get<double>();
+}
+
+}  // namespace
+
+const std::vector<metric>& shown_metrics() {
+  static const std::vector<metric> metrics{
+      {"time", "", metric::unit::nanoseconds},   {"p50", "p50", metric::unit::nanoseconds},
+      {"p99", "p99", metric::unit::nanoseconds}, {"bytes/op", "bytes_per_op", metric::unit::bytes},
+      {"rss", "rss_bytes", metric::unit::bytes},
+  };
+  return metrics;
+}
+
+std::string default_role(std::string_view subject) {
+  for (const char* ours : {"tern", "tern_tiny", "tern_task", "tern_preload"}) {
+    if (subject == ours) return "subject";
+  }
+  for (const char* peer : {"go", "boost_fiber", "mimalloc", "jemalloc", "tcmalloc", "boehm"}) {
+    if (subject == peer) return "peer";
+  }
+  return "baseline";
+}
+
+double nanoseconds_per(const std::string& unit, const std::string& label) {
+  if (unit == "ns") return 1;
+  if (unit == "us") return 1e3;
+  if (unit == "ms") return 1e6;
+  if (unit == "s") return 1e9;
+  throw tool_error(fmt::format("{}: unknown time unit \"{}\"", label, unit));
+}
+
+sample to_sample(const ordered_json& entry, const std::string& label) {
+  sample s;
+  const auto repetition = entry.find("repetition_index");
+  if (repetition != entry.end() && repetition->is_number_integer())
+    s.repetition = repetition->get<std::int64_t>();
+  const auto flag = [&](const char* key) {
+    return entry.contains(key) && entry[key].is_boolean() && entry[key].get<bool>();
+  };
+  if (flag("error_occurred")) {
+    s.error = text_at(entry, "error_message");
+    if (s.error.empty()) s.error = "error without a message";
+    return s;
+  }
+  if (flag("skipped")) {  // Google Benchmark 1.8 and later
+    s.error = "skipped: " + text_at(entry, "skip_message");
+    return s;
+  }
+  const double factor = nanoseconds_per(text_at(entry, "time_unit"), label);
+  s.real_ns = number_at(entry, "real_time", label) * factor;
+  s.cpu_ns = number_at(entry, "cpu_time", label) * factor;
+  for (const auto& [key, value] : entry.items()) {
+    const bool own = std::find(own_keys.begin(), own_keys.end(), key) != own_keys.end();
+    if (!own && value.is_number()) s.counters.emplace(key, value.get<double>());
+  }
+  return s;
+}
+
+std::vector<double> row_data::values(const metric& m) const {
+  std::vector<double> out;
+  for (const sample& s : samples) {
+    if (!s.ok()) continue;
+    double v = s.real_ns;
+    if (!m.counter.empty()) {
+      const auto at = s.counters.find(std::string(m.counter));
+      if (at == s.counters.end()) continue;
+      v = at->second;
+    }
+    if (std::isfinite(v) && v > 0) out.push_back(v);
+  }
+  return out;
+}
+
+bool row_data::all_skipped() const {
+  return !samples.empty() &&
+         std::all_of(samples.begin(), samples.end(), [](const sample& s) { return s.skipped(); });
+}
+
+std::string row_data::error_text() const {
+  const auto is_error = [](const sample& s) { return !s.ok() && !s.skipped(); };
+  const auto first = std::find_if(samples.begin(), samples.end(), is_error);
+  if (first == samples.end()) return {};
+  const auto count = std::count_if(samples.begin(), samples.end(), is_error);
+  if (samples.size() == 1) return first->error;
+  return fmt::format("{} of {} repetitions: {}", count, samples.size(), first->error);
+}
+
+std::string row_data::skip_reason() const {
+  const auto first =
+      std::find_if(samples.begin(), samples.end(), [](const sample& s) { return s.skipped(); });
+  if (first == samples.end()) return {};
+  std::string reason = first->error.substr(std::string_view("skipped:").size());
+  reason.erase(0, std::min(reason.find_first_not_of(' '), reason.size()));
+  return reason;
+}
+
+paired_values pair_by_repetition(const row_data& a, const row_data& b, const metric& m) {
+  paired_values out;
+  for (const sample& s : a.samples) {
+    row_data left{a.name, a.parts, a.role, {s}};
+    row_data right{b.name, b.parts, b.role, {}};
+    for (const sample& t : b.samples) {
+      if (t.repetition == s.repetition) right.samples = {t};
+    }
+    const auto x = left.values(m);
+    const auto y = right.values(m);
+    if (x.size() != 1 || y.size() != 1) continue;
+    out.a.push_back(x.front());
+    out.b.push_back(y.front());
+  }
+  return out;
+}
+
+const row_data* run_data::find(std::string_view name) const {
+  const auto at = std::find_if(rows.begin(), rows.end(), [&](const row_data& r) { return r.name == name; });
+  return at == rows.end() ? nullptr : &*at;
+}
+
+run_data load_run(const std::filesystem::path& path) {
+  std::filesystem::path file = path;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    file = path / "summary.json";
+    if (!std::filesystem::exists(file, ignored)) {
+      throw tool_error(fmt::format("{}: is not a run directory (it has no summary.json)", path.string()));
+    }
+  }
+  const std::string label = file.string();
+  const ordered_json document = read_json(file);
+  const bool shaped = document.is_object() && document.contains("benchmarks") &&
+                      document["benchmarks"].is_array() && document.contains("context") &&
+                      document["context"].is_object();
+  if (!shaped) {
+    throw tool_error(
+        fmt::format("{}: is not a Google Benchmark file (no \"context\" and \"benchmarks\")", label));
+  }
+  const ordered_json& context = document["context"];
+  run_data run;
+  run.label = path.string();
+  run.schema = text_at(context, "tern_schema");
+  if (!run.schema.empty()) require_schema(run.schema, "tern.summary", label);
+  run.date = text_at(context, "date");
+  run.machine = text_at(context, "tern_machine");
+  run.mode = text_at(context, "tern_mode");
+  run.host = tern_bench::from_context(json(context));
+  std::map<std::string, std::size_t> index;
+  for (const ordered_json& entry : document["benchmarks"]) {
+    if (!entry.is_object() || text_at(entry, "name").empty()) {
+      throw tool_error(fmt::format("{}: an entry of \"benchmarks\" has no name", label));
+    }
+    if (text_at(entry, "run_type") == "aggregate" || entry.contains("aggregate_name")) continue;
+    const std::string name = strip_suffixes(text_at(entry, "name"));
+    const auto [at, added] = index.emplace(name, run.rows.size());
+    if (added) {
+      row_data row;
+      row.name = name;
+      row.parts = parse_row_name(name);
+      row.role = text_at(entry, "tern_role");
+      if (row.role.empty()) row.role = default_role(row.parts.subject);
+      run.rows.push_back(std::move(row));
+    }
+    row_data& row = run.rows[at->second];
+    sample s = to_sample(entry, label);
+    const bool numbered = entry.contains("repetition_index");
+    if (!numbered) s.repetition = static_cast<std::int64_t>(row.samples.size());
+    row.samples.push_back(std::move(s));
+  }
+  return run;
+}
+
+}  // namespace ternbench

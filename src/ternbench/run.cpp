@@ -1,0 +1,392 @@
+#include "run.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <random>
+#include <regex>
+#include <set>
+
+#include "bench/harness/host_facts.hpp"
+#include "child.hpp"
+#include "collect.hpp"
+#include "format.hpp"
+#include "progress.hpp"
+#include "schema_id.hpp"
+#include "sha256.hpp"
+#include "show.hpp"
+
+namespace ternbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string utc_now(const char* form) {
+  return fmt::format(fmt::runtime(form),
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
+}
+
+constexpr const char* long_utc = "{:%Y-%m-%dT%H:%M:%SZ}";
+constexpr const char* short_utc = "{:%Y%m%dT%H%M%SZ}";
+
+std::vector<listed_row> choose_rows(const std::vector<bench_binary>& binaries, const run_options& options) {
+  std::optional<std::regex> filter;
+  try {
+    if (!options.filter.empty()) filter.emplace(options.filter);
+  } catch (const std::regex_error&) {
+    throw tool_error(fmt::format("--filter: \"{}\" is not a regular expression", options.filter));
+  }
+  std::vector<listed_row> rows;
+  std::set<std::string> areas;
+  for (std::size_t i = 0; i < binaries.size(); ++i) {
+    for (listed_row& row : list_rows(binaries[i], i, options.launcher)) {
+      areas.insert(row.area);
+      const auto& suites = options.suites;
+      const bool wanted = suites.empty() || std::find(suites.begin(), suites.end(), row.area) != suites.end();
+      if (!wanted || !tier_is_in(row.tier, options.mode)) continue;
+      if (filter && !std::regex_search(row.name, *filter)) continue;
+      rows.push_back(std::move(row));
+    }
+  }
+  for (const std::string& suite : options.suites) {
+    if (!areas.contains(suite))
+      throw tool_error(fmt::format("--suite: no binary has the suite \"{}\"", suite));
+  }
+  if (rows.empty()) {
+    throw tool_error(fmt::format("no row of the {} tier matches{}", to_string(options.mode),
+                                 options.filter.empty() ? "" : " --filter " + options.filter));
+  }
+  return rows;
+}
+
+/// One run from its first process to its last file.
+class session {
+ public:
+  session(const run_options& options, std::vector<bench_binary> binaries, std::vector<listed_row> rows)
+      : options_(options),
+        binaries_(std::move(binaries)),
+        rows_(std::move(rows)),
+        groups_(group_by_case(rows_)),
+        budget_(budget_of(options.mode)),
+        plan_(make_plan(rows_, groups_, budget_, options.repetitions)),
+        seed_(options.seed.value_or(std::random_device{}())),
+        collected_(rows_),
+        contexts_(binaries_.size()),
+        given_up_(groups_.size()) {
+    for (const bench_binary& binary : binaries_) hashes_.push_back(sha256(read_file(binary.file)));
+    find_host();
+    make_directory();
+  }
+
+  exit_code measure();
+
+ private:
+  void find_host();
+  void make_directory();
+  void run_group(int repetition, std::size_t sequence, std::size_t group, progress& bar);
+  void keep_histograms(int repetition);
+  void record_process(int repetition, std::size_t sequence, std::size_t group, std::uint64_t order,
+                      const child_result& child, const std::string& raw_name);
+  void take_context(std::size_t binary, const ordered_json& context);
+  void write_files(const char* status) const;
+  [[nodiscard]] ordered_json manifest(const char* status) const;
+  [[nodiscard]] ordered_json summary() const;
+  [[nodiscard]] double timeout_of(const row_group& group) const;
+  exit_code conclude(bool was_interrupted);
+
+  const run_options& options_;
+  std::vector<bench_binary> binaries_;
+  std::vector<std::string> hashes_;  // per binary, as they were when the run began
+  std::vector<listed_row> rows_;
+  std::vector<row_group> groups_;
+  budget budget_;
+  plan plan_;
+  std::uint64_t seed_;
+  collector collected_;
+  std::vector<ordered_json> contexts_;  // per binary, of its first process that wrote one
+  std::vector<std::string> given_up_;   // per group: why it is not run any more
+  tern_bench::host_facts host_;
+  std::string machine_;
+  std::string started_ = utc_now(long_utc);
+  fs::path directory_;
+  ordered_json schedule_ = ordered_json::array();
+  int begun_ = 0;  // repetitions
+  int done_ = 0;
+  double wall_seconds_ = 0;
+};
+
+void session::find_host() {
+  // Until a bench binary has told its own view: ours, which is the same machine unless a launcher emulates another.
+  host_ = tern_bench::collect_host_facts();
+  const std::string& theirs = binaries_.front().arch;
+  if (!theirs.empty() && host_.arch && theirs != *host_.arch) {
+    host_ = tern_bench::host_facts{};
+    host_.arch = theirs;
+    host_.emulated = true;
+  }
+  machine_ = options_.machine;
+  if (machine_.empty())
+    machine_ = host_.cpu_model.value_or(host_.emulated == std::optional<bool>(true) ? "emulated" : "unknown");
+}
+
+void session::make_directory() {
+  const std::string name =
+      utc_now(short_utc) + "-" + slug(host_.arch.value_or("unknown")) + "-" + slug(machine_);
+  directory_ = options_.out / name;
+  std::error_code error;
+  fs::create_directories(options_.out, error);
+  if (error) throw tool_error(fmt::format("{}: cannot be made: {}", options_.out.string(), error.message()));
+  if (!fs::create_directory(directory_, error)) {
+    throw tool_error(fmt::format("{}: {}", directory_.string(),
+                                 error ? error.message() : "exists; nothing is overwritten"));
+  }
+  fs::create_directory(directory_ / "raw", error);
+  if (error)
+    throw tool_error(fmt::format("{}: cannot be made: {}", (directory_ / "raw").string(), error.message()));
+}
+
+double session::timeout_of(const row_group& group) const {
+  if (options_.timeout_seconds > 0) return options_.timeout_seconds;
+  constexpr double least = 60;
+  constexpr double slack = 6;
+  return std::max(least, slack * group.cost_seconds(rows_, plan_.time_ms));
+}
+
+void session::take_context(std::size_t binary, const ordered_json& context) {
+  if (!contexts_[binary].is_null() || context.empty()) return;
+  const bool first =
+      std::all_of(contexts_.begin(), contexts_.end(), [](const ordered_json& c) { return c.is_null(); });
+  contexts_[binary] = context;
+  if (!first) return;
+  const auto told = tern_bench::from_context(json(context));
+  if (told.arch) host_ = told;
+}
+
+void session::keep_histograms(int repetition) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory_ / "hist.tmp", error)) {
+    fs::rename(entry.path(),
+               directory_ / "raw" / fmt::format("r{:02}.{}", repetition, entry.path().filename().string()),
+               error);
+    if (error)
+      throw tool_error(fmt::format("{}: cannot keep a histogram: {}", directory_.string(), error.message()));
+  }
+  fs::remove_all(directory_ / "hist.tmp", error);
+}
+
+void session::record_process(int repetition, std::size_t sequence, std::size_t group, std::uint64_t order,
+                             const child_result& child, const std::string& raw_name) {
+  schedule_.push_back({{"repetition", repetition},
+                       {"sequence", sequence},
+                       {"binary", binaries_[groups_[group].binary].name},
+                       {"case", groups_[group].key},
+                       {"order_seed", order},
+                       {"rows", groups_[group].rows.size()},
+                       {"wall_ms", std::lround(child.seconds * 1000)},
+                       {"outcome", child.succeeded() ? "ok" : child.describe()},
+                       {"raw", raw_name.empty() ? ordered_json(nullptr) : ordered_json("raw/" + raw_name)}});
+}
+
+void session::run_group(int repetition, std::size_t sequence, std::size_t index, progress& bar) {
+  const row_group& group = groups_[index];
+  if (!given_up_[index].empty()) {
+    for (const std::size_t row : group.rows)
+      collected_.add_error(row, repetition, "not run: " + given_up_[index]);
+    return;
+  }
+  std::vector<std::string> names;
+  for (const std::size_t row : group.rows) names.push_back(rows_[row].name);
+  std::string stem = fmt::format("r{:02}.{:03}.{}", repetition, sequence, group.key);
+  std::replace(stem.begin(), stem.end(), '/', '.');
+  const fs::path raw = fs::absolute(directory_ / "raw" / (stem + ".json"));
+  const fs::path hist = fs::absolute(directory_ / "hist.tmp");
+  std::error_code error;
+  fs::create_directory(hist, error);
+  const std::uint64_t stream = static_cast<std::uint64_t>(repetition + 1) * 100003 + index;
+  const std::uint64_t order = derive_seed(seed_, stream) >> 32;
+  const child_command command{
+      binaries_[group.binary].file,
+      options_.launcher,
+      {"--benchmark_filter=" + filter_for(names), fmt::format("--tern_order={}", order),
+       fmt::format("--tern_time_ms={}", plan_.time_ms), "--tern_hist_dir=" + hist.string(),
+       "--benchmark_out=" + raw.string(), "--benchmark_out_format=json"},
+      timeout_of(group)};
+  const child_result child = run_child(command, [&] { bar.tick(); });
+  const raw_output output = read_raw(raw);
+  std::string raw_name;
+  if (fs::exists(raw, error)) {
+    raw_name = raw.filename().string();
+    if (!output.complete) {
+      raw_name += ".partial";
+      fs::rename(raw, directory_ / "raw" / raw_name, error);
+    }
+  }
+  if (!child.succeeded() && !child.err.empty())
+    write_file(directory_ / "raw" / (stem + ".stderr.txt"), child.err);
+  take_context(group.binary, output.context);
+  keep_histograms(repetition);
+  for (const ordered_json& entry : output.entries) collected_.add(entry, repetition, raw_name);
+  record_process(repetition, sequence, index, order, child, raw_name);
+  using ending = child_result::ending;
+  if (child.how == ending::interrupted) return;
+  std::string reason = child.describe();
+  if (const std::string last = child.last_error_line(); !last.empty() && child.how != ending::timed_out) {
+    reason += ": " + last;
+  }
+  if (child.succeeded()) reason = "the binary did not report this row";
+  for (const std::size_t row : group.rows) {
+    if (!collected_.has(row, repetition)) collected_.add_error(row, repetition, reason);
+  }
+  if (child.how == ending::timed_out)
+    given_up_[index] = fmt::format("its process {} before", child.describe());
+}
+
+exit_code session::measure() {
+  fmt::print(stderr, "ternbench: {} rows of {} cases, {} repetitions at {} ms per row, about {}; seed {}\n",
+             rows_.size(), groups_.size(), plan_.repetitions, plan_.time_ms, format_duration(plan_.seconds),
+             seed_);
+  write_files("running");
+  double pass = 0;
+  for (const row_group& g : groups_) pass += g.cost_seconds(rows_, plan_.time_ms);
+  {
+    progress bar(plan_.seconds);
+    int target = plan_.repetitions;
+    for (int repetition = 0; repetition < target && !interrupted(); ++repetition) {
+      begun_ = repetition + 1;
+      double spent = pass * repetition;
+      std::size_t sequence = 0;
+      for (const std::size_t group :
+           shuffled(groups_.size(), derive_seed(seed_, static_cast<std::uint64_t>(repetition)))) {
+        if (interrupted()) break;
+        bar.update(spent, pass * target, fmt::format("{}/{} {}", repetition + 1, target, groups_[group].key));
+        run_group(repetition, sequence++, group, bar);
+        spent += groups_[group].cost_seconds(rows_, plan_.time_ms);
+      }
+      if (!interrupted()) done_ = begun_;
+      wall_seconds_ = bar.elapsed();
+      if (options_.repetitions <= 0) target = adapt_repetitions(plan_, budget_, done_, wall_seconds_);
+      write_files("running");
+    }
+  }
+  return conclude(interrupted());
+}
+
+exit_code session::conclude(bool was_interrupted) {
+  for (std::size_t row = 0; row < rows_.size(); ++row) {
+    if (collected_.empty(row)) collected_.add_error(row, 0, "not run: interrupted before its turn");
+  }
+  const std::vector<std::string> mismatches = collected_.checksum_mismatches();
+  write_files(was_interrupted ? "interrupted" : "complete");
+  const run_data result = load_run(directory_);
+  std::fputs(render(result, show_options{}, palette::for_descriptor(STDOUT_FILENO)).c_str(), stdout);
+  fmt::print("\nrun directory: {}\n", directory_.string());
+  std::fflush(stdout);
+  constexpr std::size_t shown = 10;
+  const auto& errors = collected_.error_lines();
+  for (std::size_t i = 0; i < std::min(shown, errors.size()); ++i)
+    fmt::print(stderr, "ternbench run: {}\n", errors[i]);
+  if (errors.size() > shown)
+    fmt::print(stderr, "ternbench run: and {} more errors (manifest.json)\n", errors.size() - shown);
+  for (const std::string& line : mismatches) fmt::print(stderr, "ternbench run: {}\n", line);
+  if (was_interrupted) {
+    fmt::print(stderr, "ternbench run: interrupted; what was measured is kept\n");
+    return exit_code::interrupted;
+  }
+  if (!mismatches.empty()) return exit_code::checksum_differs;
+  return collected_.errors() > 0 ? exit_code::rows_errored : exit_code::ok;
+}
+
+void session::write_files(const char* status) const {
+  write_json(directory_ / "summary.json", summary());
+  write_json(directory_ / "manifest.json", manifest(status));
+}
+
+ordered_json session::summary() const {
+  ordered_json context = ordered_json::object();
+  for (const ordered_json& theirs : contexts_) {
+    if (theirs.is_null()) continue;
+    for (const auto& [key, value] : theirs.items()) {
+      const bool dropped = key == "host_name" || key == "executable" || key == "load_avg" ||
+                           key == "tern_order" || key == "tern_time_ms";
+      if (!dropped && !context.contains(key)) context[key] = value;
+    }
+  }
+  if (!context.contains("date")) context["date"] = started_;
+  for (const auto& [key, text] : tern_bench::to_context(host_)) context[key] = text;
+  context["tern_schema"] = summary_schema;
+  context["tern_machine"] = machine_;
+  context["tern_mode"] = to_string(options_.mode);
+  context["tern_seed"] = std::to_string(seed_);
+  context["tern_time_ms"] = std::to_string(plan_.time_ms);
+  return {{"context", context}, {"benchmarks", collected_.benchmarks(std::max(begun_, 1))}};
+}
+
+ordered_json session::manifest(const char* status) const {
+  ordered_json binaries = ordered_json::array();
+  for (std::size_t i = 0; i < binaries_.size(); ++i) {
+    const auto facts = tern_bench::to_json(
+        contexts_[i].is_null() ? tern_bench::host_facts{} : tern_bench::from_context(json(contexts_[i])));
+    ordered_json entry = {{"name", binaries_[i].name}, {"sha256", hashes_[i]}};
+    for (const char* key : {"git_sha", "dirty", "compiler", "flags", "build_type"}) entry[key] = facts[key];
+    binaries.push_back(std::move(entry));
+  }
+  ordered_json rows = ordered_json::array();
+  for (const listed_row& row : rows_) rows.push_back(row.to_json());
+  const bool running = std::string_view(status) == "running";
+  return {{"schema", manifest_schema},
+          {"status", status},
+          {"tool", {{"name", "ternbench"}, {"version", TERNBENCH_VERSION}}},
+          {"started_utc", started_},
+          {"ended_utc", running ? ordered_json(nullptr) : ordered_json(utc_now(long_utc))},
+          {"wall_seconds", wall_seconds_},
+          {"mode", to_string(options_.mode)},
+          {"machine", machine_},
+          {"seed", seed_},
+          {"host", ordered_json(tern_bench::to_json(host_))},
+          {"binaries", binaries},
+          {"plan",
+           {{"budget_seconds", budget_.seconds},
+            {"expected_seconds", plan_.seconds},
+            {"repetitions", plan_.repetitions},
+            {"time_ms", plan_.time_ms},
+            {"suites", options_.suites},
+            {"filter", options_.filter.empty() ? ordered_json(nullptr) : ordered_json(options_.filter)}}},
+          {"repetitions_done", done_},
+          {"rows", rows},
+          {"schedule", schedule_},
+          {"errors", collected_.error_lines()},
+          {"checksum_mismatches", collected_.checksum_mismatches()}};
+}
+
+}  // namespace
+
+std::string slug(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+    const bool capital = c >= 'A' && c <= 'Z';
+    if (letter || capital) {
+      out += capital ? static_cast<char>(c - 'A' + 'a') : c;
+    } else if (!out.empty() && out.back() != '-') {
+      out += '-';
+    }
+  }
+  constexpr std::size_t longest = 40;
+  if (out.size() > longest) out.resize(longest);
+  while (!out.empty() && out.back() == '-') out.pop_back();
+  return out.empty() ? "unknown" : out;
+}
+
+exit_code run(const run_options& options) {
+  catch_interrupts();
+  std::vector<bench_binary> binaries = find_binaries(options.bin);
+  std::vector<listed_row> rows = choose_rows(binaries, options);
+  session s(options, std::move(binaries), std::move(rows));
+  return s.measure();
+}
+
+}  // namespace ternbench

@@ -1,0 +1,43 @@
+// The verb `run`: measures, and leaves a run directory.
+//
+// Protocol  1. every binary lists its rows; tier, --suite and --filter choose among them;
+//           2. the plan fits repetitions and time per row into the mode's budget;
+//           3. a repetition runs every case once, in shuffled order: one fresh process per case, which measures all
+//              subjects of the case in an order of its own, so that what is compared is measured side by side;
+//           4. raw files are kept as they were written; manifest.json and summary.json are rewritten (each atomically)
+//              after every repetition, so the directory is valid whenever the run ends.
+// Layout    <out>/<utc>-<arch>-<machine>/ {manifest.json, summary.json, raw/r<rep>.<seq>.<area>.<case>.json,
+//           raw/r<rep>.<row>.hist.json}; what a process that failed said is in raw/*.stderr.txt, and a raw file that it left
+//           cut off is named *.json.partial.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "error.hpp"
+#include "planner.hpp"
+
+namespace ternbench {
+
+struct run_options {
+  run_mode mode = run_mode::standard;
+  std::vector<std::string> suites;  // areas; empty: all
+  std::string filter;               // regular expression over row names
+  std::string machine;              // default: the CPU model
+  std::filesystem::path out = "results";
+  std::filesystem::path bin;
+  int repetitions = 0;  // 0: by the plan
+  std::optional<std::uint64_t> seed;
+  double timeout_seconds = 0;  // of one process; 0: by the plan
+  std::vector<std::string> launcher;
+};
+
+[[nodiscard]] exit_code run(const run_options& options);
+
+/// "Intel(R) Xeon(R) @ 2.0GHz" -> "intel-r-xeon-r-2-0ghz": for directory names.
+[[nodiscard]] std::string slug(const std::string& text);
+
+}  // namespace ternbench

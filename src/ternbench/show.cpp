@@ -1,0 +1,280 @@
+#include "show.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "error.hpp"
+
+namespace ternbench {
+namespace {
+
+constexpr std::size_t table_width = 100;
+
+/// The rows of one case with the same parameters: subjects first, then baselines, then peers.
+struct group {
+  std::string name;  // area/case/params
+  std::vector<const row_data*> rows;
+};
+
+int role_rank(const std::string& role) { return role == "subject" ? 0 : role == "baseline" ? 1 : 2; }
+
+/// "size:64" before "size:1024": numbers by value, all else by letter.
+bool natural_less(const row_name& a, const row_name& b) {
+  if (a.params.size() != b.params.size()) return a.params.size() < b.params.size();
+  for (std::size_t i = 0; i < a.params.size(); ++i) {
+    const auto& x = a.params[i];
+    const auto& y = b.params[i];
+    if (x.first != y.first) return x.first < y.first;
+    if (x.second == y.second) continue;
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    const bool numbers = std::all_of(x.second.begin(), x.second.end(), is_digit) &&
+                         std::all_of(y.second.begin(), y.second.end(), is_digit);
+    if (numbers && x.second.size() != y.second.size()) return x.second.size() < y.second.size();
+    return x.second < y.second;
+  }
+  return false;
+}
+
+std::vector<group> group_rows(const run_data& run, const selection& selected) {
+  std::vector<const row_data*> rows;
+  for (const row_data& row : run.rows) {
+    if (selected.matches(row.parts)) rows.push_back(&row);
+  }
+  const auto area_rank = [](const std::string& area) {
+    const std::vector<std::string> order{"sched", "alloc", "gc", "scenario"};
+    return std::find(order.begin(), order.end(), area) - order.begin();
+  };
+  std::stable_sort(rows.begin(), rows.end(), [&](const row_data* a, const row_data* b) {
+    const row_name& x = a->parts;
+    const row_name& y = b->parts;
+    if (const auto i = selected.rank(x), j = selected.rank(y); i != j) return i < j;
+    if (const auto i = area_rank(x.area), j = area_rank(y.area); i != j) return i < j;
+    if (x.area != y.area) return x.area < y.area;
+    if (x.case_name != y.case_name) return x.case_name < y.case_name;
+    if (natural_less(x, y) || natural_less(y, x)) return natural_less(x, y);
+    if (const int i = role_rank(a->role), j = role_rank(b->role); i != j) return i < j;
+    return x.subject < y.subject;
+  });
+  std::vector<group> groups;
+  for (const row_data* row : rows) {
+    const std::string name = row->parts.group();
+    if (groups.empty() || groups.back().name != name) groups.push_back({name, {}});
+    groups.back().rows.push_back(row);
+  }
+  return groups;
+}
+
+std::string subject_label(const row_data& row) {
+  return row.parts.in_grammar() ? row.parts.subject : row.name;
+}
+
+interval ratio_of(const row_data& subject, const row_data& base, const metric& m) {
+  const paired_values pairs = pair_by_repetition(subject, base, m);
+  return pairs.a.empty() ? interval{} : paired_ratio(pairs.b, pairs.a);
+}
+
+/// -1 the subject is lower (better), 1 higher, 0 not resolved.
+int direction(const interval& i) {
+  if (!i.bounded()) return 0;
+  return i.high < 1 ? -1 : i.low > 1 ? 1 : 0;
+}
+
+std::string colour_ratio(const interval& ratio, std::string_view cell, const palette& colours) {
+  const int d = direction(ratio);
+  return d < 0 ? colours.good(cell) : d > 0 ? colours.bad(cell) : std::string(cell);
+}
+
+std::string status_text(const row_data& row) {
+  if (row.all_skipped()) return "skipped: " + row.skip_reason();
+  if (const std::string error = row.error_text(); !error.empty()) return "error: " + error;
+  return {};
+}
+
+std::string single_line(std::string s) {
+  std::replace_if(s.begin(), s.end(), [](char c) { return c == '\n' || c == '\r' || c == '\t'; }, ' ');
+  return s;
+}
+
+constexpr std::size_t name_width = 19;
+constexpr std::size_t metric_width = 9;
+constexpr std::size_t value_width = 10;
+constexpr std::size_t spread_width = 8;
+constexpr std::size_t ratio_width = 10;
+
+struct line {
+  std::string subject;
+  std::string metric_name;
+  std::string value;
+  std::string spread;
+  std::string ratio;
+  std::string bounds;
+};
+
+std::string to_text(const line& l) {
+  std::string s = "  " + pad_right(l.subject, name_width) + pad_right(l.metric_name, metric_width) +
+                  pad_left(l.value, value_width) + pad_left(l.spread, spread_width) +
+                  pad_left(l.ratio, ratio_width);
+  if (!l.bounds.empty()) s += "  " + l.bounds;
+  s.erase(s.find_last_not_of(' ') + 1);
+  return s + "\n";
+}
+
+/// The lines of one row: a line per metric, and the ratio of each subject to it where it is a baseline or a peer.
+void print_row(std::string& out, const row_data& row, const std::vector<const row_data*>& subjects,
+               const palette& colours) {
+  const std::string label = subject_label(row);
+  const std::string status = single_line(status_text(row));
+  if (!status.empty()) {
+    std::string text = wrap(status, table_width - 2 - name_width, std::string(name_width + 2, ' '));
+    text = row.all_skipped() ? text : colours.warn(text);
+    out += "  " + pad_right(label, name_width) +
+           (width_of(label) >= name_width ? "\n" + std::string(name_width + 2, ' ') : "") + text + "\n";
+  }
+  std::string shown_label = status.empty() ? label : "";
+  if (width_of(shown_label) >= name_width) {
+    out += "  " + shown_label + "\n";
+    shown_label.clear();
+  }
+  for (const metric& m : shown_metrics()) {
+    const std::vector<double> values = row.values(m);
+    if (values.empty()) continue;
+    line l;
+    l.subject = std::exchange(shown_label, "");
+    l.metric_name = m.name;
+    l.value = format_value(median(values), m.in);
+    if (const auto spread = relative_spread(values)) l.spread = format_percent(*spread);
+    bool printed = false;
+    if (row.role != "subject") {
+      for (const row_data* subject : subjects) {
+        const interval ratio = ratio_of(*subject, row, m);
+        if (ratio.count == 0) continue;
+        l.ratio = colour_ratio(ratio, pad_left(format_ratio(ratio.estimate), ratio_width), colours);
+        l.bounds = format_interval(ratio);
+        if (subjects.size() > 1) l.bounds = pad_right(l.bounds, 21) + " " + subject_label(*subject);
+        out += to_text(l);
+        l = line{};
+        printed = true;
+      }
+    }
+    if (!printed) out += to_text(l);
+  }
+}
+
+std::string footer(const std::vector<group>& groups) {
+  std::set<std::size_t> counts;
+  bool short_of_95 = false;
+  for (const group& g : groups) {
+    for (const row_data* row : g.rows) {
+      const auto n = row->values(shown_metrics().front()).size();
+      if (n > 0) counts.insert(n);
+      if (n > 1 && n < 6) short_of_95 = true;
+    }
+  }
+  if (counts.empty()) return {};
+  const std::string n = counts.size() == 1 ? fmt::format("{}", *counts.begin())
+                                           : fmt::format("{} to {}", *counts.begin(), *counts.rbegin());
+  std::string text = fmt::format(
+      "Median of n = {} process repetitions; spread = interquartile range / median. Ratio = tern / this row: "
+      "median of the "
+      "ratios within each repetition, with its 95% order-statistic interval; below 1 tern is faster or "
+      "smaller.",
+      n);
+  if (short_of_95) {
+    text += " \"~\": n below 6 cannot carry 95%; the whole range is given, which covers ";
+    std::string covers;
+    for (const std::size_t c : counts) {
+      if (c < 2 || c > 5) continue;
+      std::vector<double> any(c, 1.0);
+      if (!covers.empty()) covers += ", ";
+      covers += fmt::format("{:.0f}% (n = {})", 100 * median_interval(any).coverage, c);
+    }
+    text += covers + ".";
+  }
+  return text;
+}
+
+std::string render_text(const run_data& run, const std::vector<group>& groups, const palette& colours) {
+  std::string out = wrap(describe(run), table_width, "  ") + "\n\n";
+  out += to_text({"", "", "median", "spread", "tern/this", "95% interval"});
+  for (const group& g : groups) {
+    out += colours.strong(g.name) + "\n";
+    std::vector<const row_data*> subjects;
+    for (const row_data* row : g.rows) {
+      if (row->role == "subject") subjects.push_back(row);
+    }
+    for (const row_data* row : g.rows) print_row(out, *row, subjects, colours);
+  }
+  if (const std::string text = footer(groups); !text.empty())
+    out += "\n" + wrap(text, table_width, "") + "\n";
+  return out;
+}
+
+std::string markdown_cell(const row_data& row, const metric& m) {
+  const std::vector<double> values = row.values(m);
+  if (values.empty()) return "-";
+  std::string s = format_value(median(values), m.in);
+  if (const auto spread = relative_spread(values)) s += fmt::format(" ({})", format_percent(*spread));
+  return s;
+}
+
+std::string escape_markdown(std::string_view s) {
+  std::string out;
+  for (const char c : s) {
+    if (c == '|' || c == '*' || c == '_' || c == '<') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+std::string render_markdown(const run_data& run, const std::vector<group>& groups) {
+  std::string out = escape_markdown(describe(run)) + "\n\n";
+  out += "| case | metric | subject | median (spread) | against | median (spread) | ratio | 95% interval |\n";
+  out += "|---|---|---|--:|---|--:|--:|--:|\n";
+  std::vector<std::string> notes;
+  for (const group& g : groups) {
+    for (const row_data* row : g.rows) {
+      if (const std::string status = status_text(*row); !status.empty()) {
+        notes.push_back(fmt::format("`{}`: {}", row->name, escape_markdown(single_line(status))));
+      }
+    }
+    for (const metric& m : shown_metrics()) {
+      for (const row_data* subject : g.rows) {
+        if (subject->role != "subject" || !subject->has(m)) continue;
+        const auto lead = fmt::format("| {} | {} | {} | {} |", g.name, m.name, subject_label(*subject),
+                                      markdown_cell(*subject, m));
+        bool any = false;
+        for (const row_data* base : g.rows) {
+          if (base->role == "subject" || !base->has(m)) continue;
+          const interval ratio = ratio_of(*subject, *base, m);
+          const std::string bounds = format_interval(ratio);
+          out += fmt::format("{} {} | {} | {} | {} |\n", lead, subject_label(*base), markdown_cell(*base, m),
+                             ratio.count == 0 ? "-" : format_ratio(ratio.estimate), bounds);
+          any = true;
+        }
+        if (!any) out += lead + " - | - | - | - |\n";
+      }
+    }
+  }
+  if (const std::string text = footer(groups); !text.empty()) out += "\n" + text + "\n";
+  if (!notes.empty()) {
+    out += "\nNot measured:\n\n";
+    for (const std::string& note : notes) out += "- " + note + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string render(const run_data& run, const show_options& options, const palette& colours) {
+  std::vector<row_name> names;
+  for (const row_data& row : run.rows) names.push_back(row.parts);
+  if (const auto missing = options.selected.unmatched(names); !missing.empty()) {
+    throw tool_error(fmt::format("{}: no row of this run is in \"{}\"", run.label, missing.front()));
+  }
+  const std::vector<group> groups = group_rows(run, options.selected);
+  return options.markdown ? render_markdown(run, groups) : render_text(run, groups, colours);
+}
+
+}  // namespace ternbench
