@@ -52,19 +52,32 @@ concept scheduler_subject =
       { c.close() };
     };
 
-/// References to managed objects of type T:
-///   ref<T>     a local one (a root), dereferenced with ->
-///   field<T>   one inside a managed object; assignable from ref<T>, and from which a ref<T> can be made
-///   make<T>(args...)  -> ref<T>
-///   release(ref<T>&)  the owner is done with the object: manual subjects free it, others drop the reference
-///   table<T>   a fixed array of references that keeps its objects alive: table(n), get(i), set(i, ref)
-///   parallel(n, fn)   fn(0) ... fn(n - 1), each on a thread of its own kind, all at once
+/// A subject that decides when objects end. A case's node type has `template <class V> void trace(V& v) const` over its
+/// fields, which only a collector calls.
+///   ref<T>      a local reference: on the stack, or in the workload object, which lies on it
+///   field<T>    a reference inside a managed object; assignable from a ref<T> and from nullptr
+///   table<T>    an array of references which keeps its objects alive: table(n), peek(i) -> T*, get(i) -> ref<T>, set(i, ref)
+///   make<T>()   a new object
+///   take(field) -> ref<T>   a copy of the reference in it, with whatever a copy costs
+///   peek(field) -> T*       just to look at the object, without becoming an owner
+///   release(ref)            the owner is done with it
+///   poll()                  what a loop that does not allocate must call now and then
+///   parallel(n, fn)         fn(0) ... fn(n - 1) at once, each on a thread (or fiber) that may use managed objects
 template <class S, class T>
 concept collector_subject =
-    subject_base<S> && requires(typename S::template ref<T>& r, typename S::template field<T>& f) {
+    subject_base<S> && requires(typename S::template ref<T>& r, typename S::template field<T>& f,
+                                typename S::template table<T>& t, std::size_t n, void (*fn)(std::size_t)) {
       { S::template make<T>() } -> std::same_as<typename S::template ref<T>>;
       { f = r };
+      { f = nullptr };
+      { S::take(f) } -> std::same_as<typename S::template ref<T>>;
+      { S::peek(f) } -> std::same_as<T*>;
       { S::release(r) };
+      { t.set(n, r) };
+      { t.peek(n) } -> std::same_as<T*>;
+      { t.get(n) } -> std::same_as<typename S::template ref<T>>;
+      { S::poll() };
+      { S::parallel(n, fn) };
     };
 
 }  // namespace tern_bench

@@ -1,0 +1,66 @@
+// The objects of the gc cases.
+#pragma once
+
+#include <cstdint>
+
+#include "bench/subjects/collectors.hpp"
+
+namespace tern_bench {
+
+/// 32 bytes of payload that refer to nothing.
+struct plain_object {
+  std::uint64_t words[4] = {};
+};
+
+/// One reference and one word.
+template <class S>
+struct link_node {
+  typename S::template field<link_node> next{};
+  std::uint64_t value = 0;
+
+  template <class V>
+  void trace(V& v) const {
+    v(next);
+  }
+};
+
+/// Two references.
+template <class S>
+struct tree_node {
+  typename S::template field<tree_node> left{};
+  typename S::template field<tree_node> right{};
+
+  template <class V>
+  void trace(V& v) const {
+    v(left);
+    v(right);
+  }
+};
+
+/// Two references and one word.
+template <class S>
+struct graph_node {
+  typename S::template field<graph_node> first{};
+  typename S::template field<graph_node> second{};
+  std::uint64_t value = 0;
+
+  template <class V>
+  void trace(V& v) const {
+    v(first);
+    v(second);
+  }
+};
+
+/// 64 bytes of payload, one of the words a reference.
+template <class S>
+struct record_node {
+  typename S::template field<record_node> next{};
+  std::uint64_t words[7] = {};
+
+  template <class V>
+  void trace(V& v) const {
+    v(next);
+  }
+};
+
+}  // namespace tern_bench
