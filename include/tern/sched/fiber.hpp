@@ -26,7 +26,6 @@
 namespace tern::inline v1::detail {
 
 class scheduler;
-struct waiter;
 
 // What the C++ runtime keeps per thread about exceptions in flight (Itanium ABI, __cxa_eh_globals).
 struct exception_globals {
@@ -46,6 +45,7 @@ struct alignas(cache_line_size) fiber {
     is_main = 16,               // the function given to runtime::run
     started = 32,               // has been switched to at least once
     in_blocking = 64,           // runs without a processor, inside tern::blocking
+    own_size = 128,             // the slot is not of the runtime's usual size
   };
 
   // join_word values other than a waiter's address.
@@ -56,28 +56,28 @@ struct alignas(cache_line_size) fiber {
   static constexpr std::size_t name_capacity = 24;
 
   // Line 0: what a switch touches.
-  context saved_context;                 // valid in state saved and claimed
+  context saved_context;  // valid in state saved and claimed
   atomic<std::uint32_t> stack_state{free};
   std::uint32_t flags = 0;
-  fiber* next = nullptr;                 // inject queue, free list, batch: whoever holds the fiber
+  fiber* next = nullptr;                    // inject queue, free list, batch: whoever holds the fiber
   void (*body)(fiber&) noexcept = nullptr;  // runs and destroys the closure, keeps what it throws in `error`
   void* closure = nullptr;
 
   // Line 1: spawn, join, collector.
   scheduler* home = nullptr;
   atomic<std::uintptr_t> join_word{join_running};
-  atomic<waiter*> waiting{nullptr};      // for dumps only: may be stale, see describe()
-  std::uint64_t id = 0;                  // unique in the process; 0: never used
-  std::uint64_t gc_word[2] = {0, 0};     // the collector's; zero at spawn
-  std::uint64_t slot_index = 0;          // the pool's
-  void* slot_limit = nullptr;            // lowest usable address of the stack
+  atomic<const char*> wait_what{
+      nullptr};  // for dumps: what a parked fiber waits for, null while it is runnable
+  atomic<const void*> wait_object{nullptr};  // and the address of that thing
+  std::uint64_t id = 0;                      // unique in the process; 0: never used
+  std::uint64_t gc_word[2] = {0, 0};         // the collector's; zero at spawn
 
   // Line 2: rarely touched.
   union {
-    std::exception_ptr error;            // lives while has_error is set
+    std::exception_ptr error;  // lives while has_error is set
   };
   exception_globals saved_globals;
-  char name[name_capacity];              // valid while has_name is set; zero-terminated
+  char name[name_capacity];  // valid while has_name is set; zero-terminated
   [[no_unique_address]] sanitizer_fiber sanitizer;
 
   fiber() noexcept {}  // NOLINT: `error` and `name` live while their flags say so
@@ -87,7 +87,6 @@ struct alignas(cache_line_size) fiber {
   std::uintptr_t saved_sp() const noexcept { return to_word(saved_context.sp); }
   // One past the last byte that can hold a root of this fiber: closure and saved registers included.
   std::uintptr_t stack_top() const noexcept { return to_word(this) + sizeof(fiber); }
-  std::uintptr_t stack_limit() const noexcept { return to_word(slot_limit); }
 
   const char* display_name() const noexcept { return (flags & has_name) != 0 ? name : ""; }
 };

@@ -32,8 +32,9 @@ struct collector_hooks {
   void (*processor_release)(processor&) noexcept;
   void (*processor_acquire)(processor&) noexcept;
   void (*safepoint)(processor&) noexcept;
-  bool (*try_resume)(processor&, fiber&) noexcept;  // false: the fiber goes to the queue's tail, another is picked
-  void (*suspended)(processor&, fiber&) noexcept;   // the fiber's registers and stack are saved
+  bool (*try_resume)(processor&,
+                     fiber&) noexcept;  // false: the fiber goes to the queue's tail, another is picked
+  void (*suspended)(processor&, fiber&) noexcept;  // the fiber's registers and stack are saved
   void (*fiber_start)(processor&, fiber&) noexcept;
   void (*crossing)(const void* words, std::size_t bytes) noexcept;
 };
@@ -49,8 +50,10 @@ inline constinit armed_line hooks_armed_line{};
 inline constinit atomic<std::uint32_t>& hooks_armed = hooks_armed_line.value;
 
 // Bits of processor::request.
-inline constexpr std::uint32_t request_safepoint = 1;  // set by the collector, cleared by the worker before it calls safepoint
-inline constexpr std::uint32_t request_retire = 2;     // set by the monitor: an extra processor ends at its next dispatch
+inline constexpr std::uint32_t request_safepoint =
+    1;  // set by the collector, cleared by the worker before it calls safepoint
+inline constexpr std::uint32_t request_retire =
+    2;  // set by the monitor: an extra processor ends at its next dispatch
 
 // Threads of the library that run no fibers (a collector's, a scavenger's): they do not count as foreign threads for the
 // deadlock report. The thread itself adds and takes away one.

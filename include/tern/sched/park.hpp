@@ -17,7 +17,8 @@
 //             I3 the words that commit reads through `arg` live until it returns: for `multi` on any stack, since the waiter
 //                cannot run before commit has returned; for `single` it must not touch the parked stack after the release.
 // Ordering    All that a waker wrote before unpark is visible after park.
-// Limits      errno does not survive a park. Not to be called inside tern::blocking (fatal). A wait cannot be cancelled from
+// Limits      Declarations only: who parks includes sched/dispatch.hpp, which defines them.
+//             errno does not survive a park. Not to be called inside tern::blocking (fatal). A wait cannot be cancelled from
 //             outside: whoever cancels takes the waiter out under the primitive's lock and unparks it with its own mark.
 #pragma once
 
@@ -50,16 +51,17 @@ struct waiter {
 
   // Makes the waiter fit for another park. Requires: no waker can reach it.
   void rearm() noexcept {
-    state.store(armed, memory_order_relaxed);  // relaxed: no waker can reach it; commit's release publishes it
+    state.store(armed,
+                memory_order_relaxed);  // relaxed: no waker can reach it; commit's release publishes it
   }
 
   atomic<std::uint32_t> state{armed};  // also the futex word of a plain thread
   waiter_kind kind;
-  fiber* owner;        // the waiting fiber; null for a plain thread
+  fiber* owner;  // the waiting fiber; null for a plain thread
   const char* what;
   const void* object;
-  list_hook hook{};    // the primitive's own list; its lock protects it
-  timer_node timer;    // the timer's lock protects it
+  list_hook hook{};  // the primitive's own list; its lock protects it
+  timer_node timer;  // the timer's lock protects it
 };
 
 // Runs after the caller has been saved, on another stack of the same worker (a plain thread: on its own stack). Must not park,

@@ -1,42 +1,135 @@
-// Processor: the right to run fibers, with all that is local to it.
+// Processor: the right to run fibers, with all that is local to it; and the worker, the OS thread that holds one.
 //
-// Context     A worker (an OS thread) runs fibers only while it holds a processor. There are as many as the runtime was asked
-//             for, plus at most a few extra ones that the monitor adds while fibers hog theirs.
-// Structure   Fields stand in three groups: the owner's, those that all read, those that thieves contend for.
+// Context     A worker runs fibers only while it holds a processor. There are as many processors as the runtime was asked for,
+//             plus at most a few extra ones that the monitor adds while fibers hog theirs.
+// Structure   Fields stand in groups: the owner's, those that all read, those that thieves contend for.
 // Invariants  I1 the owner's group is touched by the worker that holds the processor, and by nobody while it is idle.
 //             I2 only the owner moves the ring's tail; anybody may take from its head and take run_next by CAS.
+//             I3 while a fiber runs, its worker's `current` and its processor's `current` name it; inside tern::blocking the
+//                worker holds no processor and keeps `current`.
 #pragma once
 
+#include <pthread.h>
+
+#include <cstddef>
 #include <cstdint>
 
+#include <tern/alloc/lock.hpp>
+#include <tern/alloc/thread_cache.hpp>
+#include <tern/arch/tls.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/config.hpp>
 #include <tern/base/function_ref.hpp>
+#include <tern/base/random.hpp>
+#include <tern/ds/run_queue.hpp>
 #include <tern/sched/fiber.hpp>
 #include <tern/sched/hooks.hpp>
+#include <tern/sched/idle.hpp>
+#include <tern/sched/park.hpp>
+#include <tern/sched/stats.hpp>
+#include <tern/sched/timer.hpp>
 
 namespace tern::inline v1::detail {
 
-class thread_cache;
-struct worker;
-
+class scheduler;
 struct processor;
 
+// What the incoming side of a switch does with the fiber that was left (finish_switch).
+enum class leave_action : std::uint8_t {
+  nothing,  // the worker's own stack was left
+  requeue,  // yield: to the tail of the ring
+  park,     // wait in `wait`
+  inject,   // the worker has no processor: to the shared queue
+  exit,     // the fiber has ended
+};
+
+struct worker {
+  // Handed from the outgoing to the incoming side of a switch; both run on this thread.
+  processor* held = nullptr;
+  fiber* current = nullptr;  // the running fiber, also inside tern::blocking
+  fiber* left = nullptr;
+  leave_action action = leave_action::nothing;
+  waiter* wait = nullptr;
+  park_commit commit = nullptr;
+  void* commit_argument = nullptr;
+  exception_globals* exceptions = nullptr;  // this thread's, as the C++ runtime keeps it
+  context own_context;                      // the worker's own stack, while a fiber runs
+  [[no_unique_address]] sanitizer_fiber sanitizer;
+  sanitizer_fiber* left_sanitizer = nullptr;
+
+  scheduler* home = nullptr;
+  processor* assigned = nullptr;  // what the next signal makes it run; written before the signal
+  processor* lent = nullptr;      // what it left behind in tern::blocking
+  list_hook hook{};               // spare or all; the scheduler's lock protects it
+  worker* next = nullptr;         // all workers of the runtime; the scheduler's lock
+  pthread_t thread{};
+  unsigned index = 0;
+
+  alignas(cache_line_size) atomic<std::uint32_t> signal{0};  // futex word: 0 none, 1 signalled
+};
+
+enum class processor_state : std::uint32_t { unused, idle, running, lent };
+
+struct alignas(contended_line_size) processor {
+  static constexpr std::uint32_t poll_interval =
+      61;  // prime, so that it does not beat with a program's own periods
+
+  // The owner's.
+  fiber* current = nullptr;
+  worker* runner = nullptr;
+  scheduler* home = nullptr;
+  thread_cache* cache = nullptr;
+  fiber* free_slots = nullptr;  // last in, first out: the warmest slot first
+  std::uint32_t free_count = 0;
+  std::uint64_t next_poll = 0;  // the tick at which dispatch polls
+  std::uint64_t next_id = 0;    // fiber ids, taken in blocks
+  std::uint64_t id_end = 0;
+  fast_random random{};
+  std::uint32_t index = 0;
+  bool extra = false;
+
+  // Read by all, written by one.
+  alignas(cache_line_size) atomic<std::uint32_t> request{
+      0};  // request_*: set by others with an RMW, cleared by the owner
+  alignas(cache_line_size) atomic<std::uint64_t> tick{
+      0};  // dispatches; owner writes, thieves and the monitor read
+  atomic<processor_state> state{processor_state::unused};  // a hint for thieves, the monitor and dumps
+  processor_counters counters;
+
+  // Contended.
+  alignas(contended_line_size) atomic<fiber*> run_next{nullptr};
+  run_queue<fiber, 256> ring;
+  alignas(contended_line_size) futex_lock timers_lock;
+  timer_heap timers;
+  idle_member idle;
+
+  // The monitor's and thieves' notes, each protected by its one writer.
+  std::uint64_t monitor_tick = 0;
+  std::int64_t monitor_since = 0;
+};
+
+TERN_TLS_POINTER(current_worker_word);
+TERN_TLS_POINTER(current_processor_word);
+
 // The processor that this thread holds; null on a plain thread and inside tern::blocking.
-processor* current_processor() noexcept;
+TERN_ALWAYS_INLINE processor* current_processor() noexcept {
+  return static_cast<processor*>(current_processor_word_get());
+}
 
-// Calls fn for each processor of every runtime, idle ones included, under the registry lock: fn must not spawn, park or
-// create runtimes.
-void for_each_processor(function_ref<void(processor&)> fn);
+// The worker that this thread is; null on a plain thread.
+TERN_ALWAYS_INLINE worker* current_worker() noexcept {
+  return static_cast<worker*>(current_worker_word_get());
+}
 
-// Sets request_safepoint in every processor and wakes nobody: idle ones have released theirs (processor_release).
-void request_safepoint_all() noexcept;
+inline fiber* current_fiber() noexcept {
+  if (processor* p = current_processor()) return p->current;
+  worker* w = current_worker();
+  return w == nullptr ? nullptr : w->current;
+}
 
-// Answers a pending safepoint request of this thread's processor, if it has one. For slow paths of the collector and allocator.
-void poll_safepoint() noexcept;
+inline bool in_fiber() noexcept { return current_fiber() != nullptr; }
 
-// Installs the collector's table. Once per process; calls processor_attach for each processor that exists, and before that
-// processor_release semantics do not apply: each running one sees the table at its next safepoint.
-void install_collector_hooks(const collector_hooks& table) noexcept;
+inline waiter::waiter(const char* what_, const void* object_, waiter_kind kind_) noexcept
+    : kind{kind_}, owner{current_fiber()}, what{what_}, object{object_} {}
 
 }  // namespace tern::inline v1::detail

@@ -21,7 +21,8 @@ class timer_heap;
 
 // Fields are protected by the lock of the heap that the node is in; no constructor, so that untimed waits pay nothing.
 struct timer_node {
-  timer_node() noexcept {}  // NOLINT: every field is set by insert(); `home` by the waiter before a timed wait
+  timer_node() noexcept {
+  }  // NOLINT: every field is set by insert(); `home` by the waiter before a timed wait
   os::nanoseconds deadline;
   timer_node* child;
   timer_node* next;

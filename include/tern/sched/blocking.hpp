@@ -1,0 +1,80 @@
+// Blocking: a fiber that is about to block its thread in the kernel leaves the processor for others.
+//
+// Context     tern::blocking(f) in runtime.hpp.
+// Structure   The processor goes to the idle set's lent list. Coming back the worker reclaims it there if nobody has adopted it,
+//             else its fiber goes through the inject queue and the worker becomes a spare.
+// Protocol    Enter   1. run_next to the ring, so that others can take it   2. the thread's cache becomes the shared one, the fiber
+//                     is marked saved with all its registers on the stack: the collector scans it as a parked one   3. lend
+//                     4. rescan as a sleeper does: work that is left needs a sleeper or a spare.
+//             Leave   1. claim the fiber back from the collector   2. reclaim the processor, or queue.
+// Invariants  I1 between 3 and Leave the worker touches nothing of the processor. I2 no tern call that parks (fatal).
+// Rejected    Handing over at once to a thread that is woken each time: a call of a microsecond would pay for two switches of
+//             threads. Here the spare that arrives too late finds the processor reclaimed and goes back to sleep.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include <tern/arch/cpu.hpp>
+#include <tern/sched/dispatch.hpp>
+#include <tern/sched/worker_loop.hpp>
+
+namespace tern::inline v1::detail {
+
+inline void enter_blocking(worker& w, fiber& self) noexcept {
+  processor& p = *w.held;
+  scheduler& s = *p.home;
+  poll_safepoint();
+  if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))
+    push_tail(p, *f);  // pairs-with: thieves' CAS
+  bump(p.counters.blocking_calls);
+  self.flags |= fiber::in_blocking;
+  self.saved_context.sp = reinterpret_cast<void*>(stack_pointer());
+  s.blocking_fibers_.fetch_add(1, memory_order_seq_cst);
+  p.state.store(processor_state::lent, memory_order_relaxed);  // relaxed: a hint
+  w.lent = &p;
+  detach(w);
+  self.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: the collector's claim
+  hook_release(p);
+  s.lent_.fetch_add(1, memory_order_seq_cst);
+  s.idle_.lend(p.idle, &w);
+  // From here on p may be somebody else's. As a sleeper does: work published before was not announced.
+  if (s.any_work(true)) s.wake_slow();
+  s.notice_idle();
+}
+
+inline void leave_blocking(worker& w, fiber& self) noexcept {
+  scheduler& s = *w.home;
+  // acq_rel: pairs with the collector's claim and its release, which may take as long as a scan of this stack.
+  for (std::uint32_t expected = fiber::saved; !self.stack_state.compare_exchange_weak(
+           expected, fiber::on_cpu, memory_order_acq_rel, memory_order_relaxed);
+       expected = fiber::saved)
+    spin_pause();
+  self.flags &= ~static_cast<std::uint32_t>(fiber::in_blocking);
+  processor& p = *std::exchange(w.lent, nullptr);
+  if (s.idle_.reclaim(p.idle, &w)) {
+    s.lent_.fetch_sub(1, memory_order_seq_cst);
+    attach(w, p);
+    p.current = &self;
+    hook_acquire(p);
+  } else {
+    switch_away(w, self, nullptr, leave_action::inject);
+  }
+  s.blocking_fibers_.fetch_sub(1, memory_order_seq_cst);
+}
+
+// Not inlined, and with every callee-saved register in its frame: the collector scans from this frame's stack pointer upwards.
+template <class F>
+TERN_NOINLINE decltype(auto) run_blocking(worker& w, fiber& self, F& f) {
+  __builtin_unwind_init();
+  struct scope {
+    fiber& self;
+    // The worker does not change inside: f does not park.
+    ~scope() { leave_blocking(*current_worker(), self); }
+  };
+  enter_blocking(w, self);
+  const scope leave{self};
+  return f();
+}
+
+}  // namespace tern::inline v1::detail

@@ -1,0 +1,98 @@
+// Deadlock report: names every fiber when all wait and nothing is left that could wake one.
+//
+// Context     The monitor looks, since it is the one thread that is awake by itself.
+// Protocol    1. Every runtime is quiet (no processor awake, nothing in tern::blocking, no timer), this one has live fibers, and
+//                no dispatch has happened for `patience`.
+//             2. Which threads could still do something? Those of the process, less the runtimes' own, less plain threads that
+//                wait in park() for ever. None: report and end. Some: warn once, they may hold the other end.
+// Limits      A signal handler that wakes somebody is not known. Under an emulator the process has threads of the emulator's,
+//             which count as foreign: then it warns.
+#pragma once
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cinttypes>
+#include <cstdio>
+
+#include <tern/os/clock.hpp>
+#include <tern/sched/fiber.hpp>
+#include <tern/sched/scheduler.hpp>
+
+namespace tern::inline v1::detail {
+
+inline constexpr os::nanoseconds deadlock_patience = 50'000'000;
+
+inline const char* describe_state(const fiber& f) noexcept {
+  switch (f.stack_state.load(memory_order_acquire)) {
+    case fiber::free: return "ended";
+    case fiber::on_cpu: return "running";
+    default: break;
+  }
+  if ((f.flags & fiber::in_blocking) != 0) return "in tern::blocking";
+  if (f.wait_what.load(memory_order_relaxed) != nullptr) return "waiting";
+  return (f.flags & fiber::started) != 0 ? "runnable" : "not started";
+}
+
+// One line per fiber of the runtime. Approximate while they run. How many.
+inline std::size_t dump_fibers(scheduler& s, std::FILE* to) noexcept {
+  std::size_t n = 0;
+  for_each_fiber([&](fiber& f) {
+    if (f.home != &s) return;
+    ++n;
+    std::fprintf(to, "  fiber #%" PRIu64 "%s%s%s: %s", f.id, (f.flags & fiber::has_name) != 0 ? " '" : "",
+                 f.display_name(), (f.flags & fiber::has_name) != 0 ? "'" : "", describe_state(f));
+    if (const char* what = f.wait_what.load(memory_order_relaxed))
+      std::fprintf(to, " for %s %p", what, f.wait_object.load(memory_order_relaxed));
+    std::fputc('\n', to);
+  });
+  return n;
+}
+
+// Threads of the process that are not the runtimes' own and do not wait in tern for ever.
+inline int foreign_threads() noexcept {
+  struct stat info{};
+  if (::stat("/proc/self/task", &info) != 0) return 1;  // not known: assume one
+  const int all = static_cast<int>(info.st_nlink) - 2;  // "." and ".."
+  const int sanitizer = tsan_build ? 1 : 0;             // TSan's own background thread
+  return all - sanitizer - schedulers.runtime_threads.load(memory_order_seq_cst) -
+         service_threads.load(memory_order_seq_cst) - schedulers.parked_threads.load(memory_order_seq_cst);
+}
+
+inline bool every_runtime_is_stuck() noexcept {
+  lock_scope hold{schedulers.lock};
+  for (scheduler* s = schedulers.first; s != nullptr; s = s->registry_next_)
+    if (!s->is_quiet() || s->has_timers()) return false;
+  return true;
+}
+
+inline void scheduler::watch_deadlock(os::nanoseconds now) noexcept {
+  if (!is_quiet() || has_timers() || live_fibers() == 0) {
+    quiet_since_ = 0;
+    deadlock_reported_ = false;
+    return;
+  }
+  if (quiet_since_ == 0) quiet_since_ = now;
+  if (deadlock_reported_ || options_.on_deadlock == deadlock_policy::ignore) return;
+  if (now - quiet_since_ < deadlock_patience || !every_runtime_is_stuck()) return;
+  const int foreign = foreign_threads();
+  const bool end = options_.on_deadlock == deadlock_policy::fatal ||
+                   (options_.on_deadlock == deadlock_policy::automatic && foreign <= 0);
+  if (!end && !is_quiet()) return;
+  deadlock_reported_ = true;
+  std::fflush(stdout);
+  if (end)
+    std::fprintf(stderr, "tern: deadlock in runtime '%s': every fiber waits and nothing can wake one\n",
+                 options_.name);
+  else
+    std::fprintf(stderr,
+                 "tern: warning: every fiber of runtime '%s' waits; only %d foreign thread(s) or signals "
+                 "could wake one\n",
+                 options_.name, foreign);
+  const std::size_t n = dump_fibers(*this, stderr);
+  std::fprintf(stderr, "tern: %zu fiber(s)\n", n);
+  std::fflush(stderr);
+  if (end) ::_exit(deadlock_exit_status);
+}
+
+}  // namespace tern::inline v1::detail

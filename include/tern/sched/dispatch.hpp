@@ -1,0 +1,421 @@
+// Dispatch: switching from one fiber to the next on a worker, and what makes a fiber runnable.
+//
+// Context     Everything that waits goes through park() here; yield and exit take the same way. worker_loop.hpp takes over where
+//             the processor's own queues are empty.
+// Protocol    Leaving   1. pick the next fiber from run_next or the ring; none: the worker's own stack   2. note in the worker
+//                       who leaves and why   3. switch. On the incoming stack   4. finish_switch publishes the left fiber, which
+//                       from then on may run elsewhere.
+//             Picking   run_next first, else the ring's head. Every 61st dispatch polls: due timers, then the inject queue, then the ring before
+//                       run_next, so that two fibers that wake each other starve nobody. The request word is tested each time.
+// Invariants  I1 a fiber is in at most one of: a ring, a run_next, the inject queue, `left` of a worker, a waiter that nobody has
+//                ended. I2 whatever is read from thread-local storage is not used after a switch.
+// Ordering    A fiber is handed over by the release of the queue it goes through. For its own worker program order suffices.
+// Rejected    A scheduler fiber between any two (two switches per park). Publishing before the switch (a thief could run a
+//             fiber whose registers are not saved yet).
+// Limits      errno, the floating-point control words and pthread-specific data belong to the worker, not to the fiber.
+#pragma once
+
+#include <cxxabi.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <tern/arch/context.hpp>
+#include <tern/base/atomic.hpp>
+#include <tern/base/config.hpp>
+#include <tern/os/clock.hpp>
+#include <tern/os/futex.hpp>
+#include <tern/sched/park.hpp>
+#include <tern/sched/processor.hpp>
+#include <tern/sched/scheduler.hpp>
+
+namespace tern::inline v1::detail {
+
+// ---- making fibers runnable ----
+
+// Owner of p. Behind all that is queued.
+TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
+  // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
+  if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) {
+    std::uint64_t moved = 0;
+    inject_queue<fiber, &fiber::next>::batch batch;
+    p.ring.push(&f, [&](fiber* g) noexcept { batch.push_back(g), ++moved; }, memory_order_seq_cst);
+    if (moved != 0) {
+      p.home->inject_.push(batch);
+      bump(p.counters.overflowed, moved);
+    }
+  }
+  p.home->work_published();
+}
+
+// Makes a suspended fiber runnable. Requires: the caller is the only one that knows it.
+inline void make_ready(fiber& f, wake_place place) noexcept {
+  // relaxed: for dumps.
+  f.wait_what.store(nullptr, memory_order_relaxed);
+  processor* p = current_processor();
+  if (TERN_UNLIKELY(p == nullptr || p->home != f.home)) return f.home->inject(f);
+  bump(p->counters.wakes);
+  if (place == wake_place::tail) return push_tail(*p, f);
+  // A lone local wake arms no searcher: the waker is about to park, or its other work keeps it busy; a thief may take run_next after a while.
+  // acq_rel: pairs with the CAS of a thief; else it could run a fiber before its last words are visible.
+  fiber* before = p->run_next.exchange(&f, memory_order_acq_rel);
+  if (before != nullptr) push_tail(*p, *before);
+}
+
+// ---- finishing a switch ----
+
+// The fiber's registers and stack are saved: whoever finds it may run or scan it.
+TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
+  if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
+  // release: pairs with the collector's claim, which reads saved_context and the stack.
+  f.stack_state.store(fiber::saved, memory_order_release);
+  // relaxed: a worker passes a safepoint after the flag was set and before the collector relies on it (hooks.hpp).
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0 && w.held != nullptr)) {
+    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->suspended(*w.held, f);
+  }
+}
+
+inline void release_slot(fiber& f) noexcept;                  // spawn.hpp
+[[noreturn]] inline void terminate_named(fiber& f) noexcept;  // spawn.hpp
+
+// Requires: f has ended and its stack is not in use.
+inline void finish_exit(worker& w, fiber& f) noexcept {
+  f.sanitizer.destroy();
+  if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
+  f.stack_state.store(fiber::free, memory_order_release);  // pairs-with: for_each_fiber()
+  bump(w.held->counters.finished);
+  // acq_rel: pairs with join and detach; what the fiber did is visible to whoever joins.
+  const std::uintptr_t joiner = f.join_word.exchange(fiber::join_done, memory_order_acq_rel);
+  if (joiner == fiber::join_running) return;  // its handle frees the slot
+  if (joiner == fiber::join_detached) {
+    if (TERN_UNLIKELY((f.flags & fiber::has_error) != 0)) terminate_named(f);
+    return release_slot(f);
+  }
+  unpark(*reinterpret_cast<waiter*>(joiner), wake_place::tail);
+}
+
+inline void finish_park(worker& w, fiber& left) noexcept {
+  waiter& x = *w.wait;
+  const park_commit commit = w.commit;
+  void* const argument = w.commit_argument;
+  mark_saved(w, left);
+  bump(w.held->counters.parks);
+  if (x.kind == waiter_kind::single && commit != nullptr) {
+    // relaxed: the waker reaches the waiter through what commit releases.
+    x.state.store(waiter::parked, memory_order_relaxed);
+    if (commit(x, argument)) return;
+    x.state.store(waiter::notified, memory_order_relaxed);
+    return make_ready(left, wake_place::next);
+  }
+  // Armed, the waiter stays whoever ends it: they only set the state, and the fiber is made ready below.
+  const bool stay = commit == nullptr || commit(x, argument);
+  std::uint32_t state = waiter::armed;
+  // acq_rel: pairs with end_wait(); a waker that finds `parked` sees the saved stack.
+  if (x.state.compare_exchange_strong(state, stay ? waiter::parked : waiter::notified, memory_order_acq_rel,
+                                      memory_order_acquire) &&
+      stay)
+    return;
+  make_ready(left, wake_place::next);
+}
+
+// First thing after every switch, on the incoming stack.
+TERN_ALWAYS_INLINE void finish_switch(worker& w) noexcept {
+  fiber* left = w.left;
+  switch (w.action) {
+    case leave_action::nothing: return;
+    case leave_action::requeue:
+      mark_saved(w, *left);
+      bump(w.held->counters.yields);
+      return push_tail(*w.held, *left);
+    case leave_action::park: return finish_park(w, *left);
+    case leave_action::inject: mark_saved(w, *left); return left->home->inject(*left);
+    case leave_action::exit: return finish_exit(w, *left);
+  }
+}
+
+// ---- picking ----
+
+// Fires what is due in p's heap, whoever owns p; the fibers go to `mine`, which the caller owns. How many.
+inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds now) noexcept;
+
+// The part of picking that 60 of 61 dispatches skip. Null also where the worker loop must act.
+TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
+  const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: poll_safepoint() orders
+  if ((request & request_safepoint) != 0) poll_safepoint();
+  if ((request & request_retire) != 0) return nullptr;
+  if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
+    p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
+    if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
+    if (fiber* f = p.home->inject_.pop()) {
+      bump(p.counters.injected);
+      return f;
+    }
+    if (fiber* f = p.ring.pop()) return f;
+  }
+  // acq_rel: as in pick_local().
+  if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel)) return f;
+  return p.ring.pop();
+}
+
+// While the collector marks: a fiber that it holds goes to the tail and another is picked. Null: all are held, or none is there.
+TERN_COLD inline fiber* admit_slow(processor& p, fiber* f) noexcept {
+  const collector_hooks* h = installed_hooks.load(memory_order_acquire);
+  if (h == nullptr) return f;
+  for (std::size_t tries = p.ring.size() + 1; f != nullptr; f = p.ring.pop()) {
+    if (h->try_resume(p, *f)) {
+      if ((f->flags & fiber::started) == 0) h->fiber_start(p, *f);
+      return f;
+    }
+    push_tail(p, *f);
+    if (tries-- == 0) return nullptr;
+  }
+  return nullptr;
+}
+
+// The next fiber of p's own queues.
+TERN_ALWAYS_INLINE fiber* pick_local(processor& p) noexcept {
+  // relaxed: own word; read by thieves and the monitor as a sign of life.
+  const std::uint64_t tick = p.tick.load(memory_order_relaxed) + 1;
+  p.tick.store(tick, memory_order_relaxed);
+  fiber* f;
+  // relaxed: a request is answered at the next dispatch at the latest; its own RMW orders.
+  if (TERN_UNLIKELY(tick >= p.next_poll || p.request.load(memory_order_relaxed) != 0)) {
+    f = pick_slow(p);
+  } else {
+    f = p.run_next.load(memory_order_relaxed);  // relaxed: the exchange decides
+    // acq_rel: pairs with make_ready() of the owner before it, and with the CAS of a thief.
+    if (f != nullptr) f = p.run_next.exchange(nullptr, memory_order_acq_rel);
+    if (f == nullptr) f = p.ring.pop();
+  }
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0) && f != nullptr) f = admit_slow(p, f);
+  return f;
+}
+
+// ---- switching ----
+
+TERN_COLD inline void save_exceptions_slow(worker& w, fiber& f) noexcept {
+  f.saved_globals = *w.exceptions;
+  *w.exceptions = {};
+  f.flags |= fiber::has_exception_globals;
+}
+TERN_COLD inline void restore_exceptions_slow(worker& w, fiber& f) noexcept {
+  *w.exceptions = f.saved_globals;
+  f.flags &= ~static_cast<std::uint32_t>(fiber::has_exception_globals);
+}
+
+// What makes `f` the running fiber. Requires: suspended, taken from a queue by the caller.
+TERN_ALWAYS_INLINE void enter_fiber(worker& w, processor& p, fiber& f) noexcept {
+  // relaxed: while the collector marks, try_resume has done this by CAS; else nobody looks without a handshake first.
+  f.stack_state.store(fiber::on_cpu, memory_order_relaxed);
+  p.current = &f;
+  w.current = &f;
+}
+
+// Leaves `self` and continues `next`, or the worker's own stack where there is none. Returns when self runs again.
+TERN_ALWAYS_INLINE void switch_away(worker& w, fiber& self, fiber* next, leave_action action) noexcept {
+  w.left = &self;
+  w.action = action;
+  // A park in a handler or while unwinding (a destructor may park) takes the thread's exception state along.
+  if (TERN_UNLIKELY(w.exceptions->caught != nullptr || w.exceptions->uncaught != 0))
+    save_exceptions_slow(w, self);
+  w.left_sanitizer = &self.sanitizer;
+  worker* now;
+  if (TERN_LIKELY(next != nullptr)) {
+    enter_fiber(w, *w.held, *next);
+    self.sanitizer.before_switch(next->sanitizer);
+    now = static_cast<worker*>(switch_context(self.saved_context, next->saved_context, &w));
+  } else {
+    if (w.held != nullptr) w.held->current = nullptr;
+    w.current = nullptr;
+    self.sanitizer.before_switch(w.sanitizer);
+    now = static_cast<worker*>(switch_context(self.saved_context, w.own_context, &w));
+  }
+  self.sanitizer.after_switch(*now->left_sanitizer);
+  finish_switch(*now);
+  if (TERN_UNLIKELY((self.flags & fiber::has_exception_globals) != 0)) restore_exceptions_slow(*now, self);
+}
+
+// The fiber has ended: continues another one, never returns.
+[[noreturn]] inline void exit_fiber() noexcept {
+  worker& w = *current_worker();
+  processor& p = *w.held;
+  fiber& self = *w.current;
+  fiber* next = pick_local(p);
+  w.left = &self;
+  w.action = leave_action::exit;
+  w.left_sanitizer = &self.sanitizer;
+  if (TERN_LIKELY(next != nullptr)) {
+    enter_fiber(w, p, *next);
+    self.sanitizer.before_exit(next->sanitizer);
+    jump_context(next->saved_context, &w);
+  }
+  p.current = nullptr;
+  w.current = nullptr;
+  self.sanitizer.before_exit(w.sanitizer);
+  jump_context(w.own_context, &w);
+}
+
+// Where every fiber begins.
+inline void fiber_entry(void* message) {
+  worker& w = *static_cast<worker*>(message);
+  fiber& self = *w.current;
+  self.sanitizer.after_switch(*w.left_sanitizer);
+  finish_switch(w);
+  self.flags |= fiber::started;
+  self.body(self);
+  exit_fiber();
+}
+
+// ---- timers ----
+
+// Ends a wait with `how`. True if this call ended it; then, unless its stack is not saved yet, the caller makes the fiber ready.
+inline bool end_wait(waiter& x, std::uint32_t how, bool& saved) noexcept {
+  std::uint32_t state = x.state.load(memory_order_relaxed);  // relaxed: the CAS orders
+  while (state == waiter::armed || state == waiter::parked) {
+    // acq_rel: pairs with finish_park() (the saved stack) and with the end of park() (the waker's words).
+    if (x.state.compare_exchange_weak(state, how, memory_order_acq_rel, memory_order_relaxed)) {
+      saved = state == waiter::parked;
+      return true;
+    }
+  }
+  return false;
+}
+
+inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds now) noexcept {
+  if (p.timers.earliest() > now) return 0;
+  slist<fiber, &fiber::next> ready;
+  std::uint64_t fired = 0;
+  {
+    lock_scope hold{p.timers_lock};
+    while (timer_node* n = p.timers.pop_due(now)) {
+      waiter& x = *element_of<waiter>(n, &waiter::timer);
+      // Under the lock: a waiter that was woken otherwise takes this lock before its memory goes away.
+      fiber* owner = x.owner;
+      bool saved = false;
+      if (!end_wait(x, waiter::timed_out, saved)) continue;
+      ++fired;
+      if (saved) ready.push_back(owner);
+    }
+  }
+  if (fired != 0) bump(mine.counters.timers_fired, fired);
+  while (fiber* f = ready.pop_front()) make_ready(*f, wake_place::tail);
+  return fired;
+}
+
+// ---- park and unpark ----
+
+[[noreturn]] TERN_COLD inline void park_in_blocking() noexcept {
+  fatal("a fiber parked inside tern::blocking (a mutex, channel, join, sleep or yield was used there)");
+}
+
+// A plain thread waits on its waiter's state word.
+TERN_COLD inline void park_thread(waiter& x, os::nanoseconds deadline, park_commit commit,
+                                  void* argument) noexcept {
+  if (x.kind == waiter_kind::single && commit != nullptr) {
+    x.state.store(waiter::parked, memory_order_relaxed);  // relaxed: published by commit's release
+    if (!commit(x, argument)) return x.state.store(waiter::notified, memory_order_relaxed);
+  } else {
+    const bool stay = commit == nullptr || commit(x, argument);
+    std::uint32_t state = waiter::armed;
+    // acq_rel: pairs with end_wait().
+    if (!x.state.compare_exchange_strong(state, stay ? waiter::parked : waiter::notified,
+                                         memory_order_acq_rel, memory_order_acquire) ||
+        !stay)
+      return;
+  }
+  const bool for_ever = deadline == os::never;
+  if (for_ever) schedulers.parked_threads.fetch_add(1, memory_order_seq_cst);
+  for (;;) {
+    // acquire: pairs with the store or CAS of whoever ends the wait.
+    if (x.state.load(memory_order_acquire) != waiter::parked) break;
+    if (os::futex_wait(x.state, waiter::parked, deadline)) continue;
+    std::uint32_t state = waiter::parked;
+    if (x.state.compare_exchange_strong(state, waiter::timed_out, memory_order_acq_rel, memory_order_acquire))
+      break;
+  }
+  if (for_ever) schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
+}
+
+// Not inlined: the switch clobbers all registers, and its caller should not pay for that on the path that does not wait.
+TERN_NOINLINE inline void park_fiber(waiter& x, park_commit commit, void* argument) noexcept {
+  worker& w = *current_worker();
+  processor* p = w.held;
+  if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
+  fiber& self = *x.owner;
+  // relaxed: for dumps.
+  self.wait_object.store(x.object, memory_order_relaxed);
+  self.wait_what.store(x.what, memory_order_relaxed);
+  fiber* next = pick_local(*p);
+  w.wait = &x;
+  w.commit = commit;
+  w.commit_argument = argument;
+  switch_away(w, self, next, leave_action::park);
+}
+
+inline void park(waiter& x, park_commit commit, void* argument) noexcept {
+  if (TERN_LIKELY(x.owner != nullptr)) return park_fiber(x, commit, argument);
+  park_thread(x, os::never, commit, argument);
+}
+
+inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit commit,
+                              void* argument) noexcept {
+  if (deadline == os::never) {
+    park(x, commit, argument);
+    return wake_reason::notified;
+  }
+  x.kind = waiter_kind::multi;
+  if (x.owner == nullptr) {
+    park_thread(x, deadline, commit, argument);
+  } else {
+    processor* p = current_processor();
+    if (p == nullptr) park_in_blocking();
+    processor& home = p->home->timer_home(*p);
+    x.timer.deadline = deadline;
+    bool first;
+    {
+      lock_scope hold{home.timers_lock};
+      first = home.timers.insert(x.timer);
+    }
+    // An extra processor's timers lie in a regular one's heap, whose worker may sleep without knowing of this one.
+    if (TERN_UNLIKELY(first && &home != p)) home.home->recheck_sleeper(home);
+    park_fiber(x, commit, argument);
+    // Also after a timeout: whoever fired it may still be at work on the node, under the lock.
+    lock_scope hold{home.timers_lock};
+    home.timers.remove(x.timer);
+  }
+  // relaxed: whoever ended the wait ordered it.
+  return x.state.load(memory_order_relaxed) == waiter::timed_out ? wake_reason::timed_out
+                                                                 : wake_reason::notified;
+}
+
+inline bool unpark(waiter& x, wake_place place) noexcept {
+  fiber* owner = x.owner;
+  bool saved = true;
+  if (x.kind == waiter_kind::single && x.state.load(memory_order_relaxed) == waiter::parked) {
+    // The only waker, and commit has run: nobody else writes the word.
+    // release: pairs with park_thread(); a fiber is handed over by its queue.
+    x.state.store(waiter::notified, memory_order_release);
+  } else if (!end_wait(x, waiter::notified, saved)) {
+    return false;
+  }
+  if (owner == nullptr) {
+    // The thread may be gone by now, and its stack with it: a wake of a dead address is harmless.
+    if (saved) os::futex_wake(x.state, 1);
+  } else if (saved) {
+    make_ready(*owner, place);
+  }
+  return true;
+}
+
+// Gives way to the fibers that are queued on this processor.
+inline void yield_fiber(worker& w) noexcept {
+  processor* p = w.held;
+  if (p == nullptr) park_in_blocking();
+  fiber* next = pick_local(*p);
+  // An extra processor that is to retire does so in the worker loop. relaxed: a hint that stays set.
+  if (next == nullptr && (p->request.load(memory_order_relaxed) & request_retire) == 0) return;
+  switch_away(w, *w.current, next, leave_action::requeue);
+}
+
+}  // namespace tern::inline v1::detail

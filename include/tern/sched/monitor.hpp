@@ -1,0 +1,125 @@
+// Monitor: one thread per runtime that sees what no busy processor can see of itself.
+//
+// Protocol    Every 10 ms while anything runs:
+//             1. A processor whose tick has not moved for 10 ms runs a hog. If work waits and no processor sleeps, an extra one is
+//                added, up to the cap; the kernel then shares the cores.   2. No hog left: extra processors are asked to retire, which
+//                they do at their next dispatch.   3. Work or due timers wait and a processor sleeps (a run_next behind a
+//                fiber that goes on running, a busy processor's timer): one is woken.   4. deadlock, trace line, stack trim.
+//             Nothing has run for 100 ms: it sleeps until a processor wakes.
+// Invariants  I1 it touches of a processor only what all may read, and wakes through the idle set.
+// Rejected    Preempting a hog by a signal: C++ code is not async-signal-safe.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+
+#include <tern/os/clock.hpp>
+#include <tern/sched/deadlock.hpp>
+#include <tern/sched/debug_options.hpp>
+#include <tern/sched/scheduler.hpp>
+#include <tern/sched/stack_pool.hpp>
+
+namespace tern::inline v1::detail {
+
+inline constexpr os::nanoseconds monitor_period = 10'000'000;
+inline constexpr os::nanoseconds hog_time = 10'000'000;
+inline constexpr os::nanoseconds trim_period = 1'000'000'000;
+inline constexpr int rounds_before_sleep = 10;
+
+inline void trace_scheduler(scheduler& s, os::nanoseconds since_start) noexcept {
+  std::fprintf(
+      stderr,
+      "tern: sched %lldms: processors=%u awake=%u searching=%u extra=%u lent=%u inject=%zu live=%llu [",
+      static_cast<long long>(since_start / 1'000'000), s.count(), s.idle_.awake(), s.idle_.searching(),
+      s.extras_.load(memory_order_relaxed), s.lent_.load(memory_order_relaxed), s.inject_.size(),
+      static_cast<unsigned long long>(s.live_fibers()));
+  for (std::uint32_t i = 0; i < s.slots(); ++i)
+    if (s.at(i).state.load(memory_order_relaxed) != processor_state::unused)
+      std::fprintf(stderr, "%s%zu", i == 0 ? "" : " ", s.at(i).ring.size());
+  std::fputs("]\n", stderr);
+}
+
+// What waits for a processor, and how many processors run a hog.
+struct monitor_view {
+  bool work_waits = false;
+  unsigned hogs = 0;
+};
+
+inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
+  monitor_view v;
+  v.work_waits = !s.inject_.is_empty();
+  for (std::uint32_t i = 0; i < s.slots(); ++i) {
+    processor& p = s.at(i);
+    const processor_state state =
+        p.state.load(memory_order_relaxed);  // relaxed, here: a view that is old by a round will do
+    if (state == processor_state::unused) continue;
+    const bool queued = !p.ring.is_empty() || p.run_next.load(memory_order_relaxed) != nullptr;
+    if (queued || p.timers.earliest() <= now - monitor_period / 10) v.work_waits = true;
+    const std::uint64_t tick = p.tick.load(memory_order_relaxed);
+    if (state != processor_state::running || tick != p.monitor_tick) {
+      p.monitor_tick = tick;
+      p.monitor_since = now;
+    } else if (now - p.monitor_since >= hog_time && !p.extra) {
+      ++v.hogs;
+    }
+  }
+  return v;
+}
+
+inline void scheduler::run_monitor() noexcept {
+  bind_cache(shared_cache());
+  const os::nanoseconds trace_period = debug_option("schedtrace") * 1'000'000;
+  const os::nanoseconds begin = os::now();
+  os::nanoseconds next_trace = trace_period > 0 ? begin + trace_period : os::never;
+  os::nanoseconds next_trim = begin + trim_period;
+  int quiet_rounds = 0;
+  bool trimming = true;  // the last trim found something
+  while (stopping_.load(memory_order_acquire) == 0) {
+    os::nanoseconds until = os::now() + monitor_period;
+    if (quiet_rounds > rounds_before_sleep) {
+      until = next_trace < next_trim ? next_trace : next_trim;
+      if (!trimming && (live_fibers() == 0 || deadlock_reported_)) until = next_trace;
+      // seq_cst: pairs with notice_awake().
+      monitor_sleeps_.store(1, memory_order_seq_cst);
+      if (idle_.awake() != 0) until = 0;
+    }
+    if (until != 0) os::futex_wait(monitor_signal_, 0, until);
+    if (monitor_signal_.exchange(0, memory_order_acq_rel) != 0) quiet_rounds = 0;
+    monitor_sleeps_.store(0, memory_order_relaxed);  // relaxed: a wake that comes now finds the monitor awake
+
+    const os::nanoseconds now = os::now();
+    const monitor_view v = look(*this, now);
+    quiet_rounds = is_quiet() ? quiet_rounds + 1 : 0;
+    if (v.work_waits && idle_.searching() == 0) {
+      if (idle_member* m = idle_.wake_any(); m != nullptr)
+        start(of(*m));
+      else if (lent_.load(memory_order_seq_cst) != 0)
+        wake_slow();
+      else if (v.hogs != 0)
+        add_extra();
+    }
+    if (v.hogs == 0 && extras_.load(memory_order_relaxed) != 0)
+      for (std::uint32_t i = count_; i < slots(); ++i)
+        if (at(i).state.load(memory_order_relaxed) != processor_state::unused) {
+          at(i).request.fetch_or(request_retire, memory_order_seq_cst);
+          if (idle_.rouse(at(i).idle)) start(at(i));
+        }
+    watch_deadlock(now);
+    if (now >= next_trace) {
+      trace_scheduler(*this, now - begin);
+      next_trace = now + trace_period;
+    }
+    if (now >= next_trim) {
+      trimming = stack_pool::trim_every_pool() != 0;
+      next_trim = now + trim_period;
+    }
+  }
+  bind_cache(nullptr);
+}
+
+inline void* scheduler::monitor_entry(void* s) {
+  static_cast<scheduler*>(s)->run_monitor();
+  return nullptr;
+}
+
+}  // namespace tern::inline v1::detail

@@ -1,0 +1,97 @@
+// tern::runtime: workers, processors and fibers of one scheduler; tern::run and tern::blocking.
+#pragma once
+
+#include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include <tern/sched/blocking.hpp>
+#include <tern/sched/monitor.hpp>
+#include <tern/sched/scheduler.hpp>
+#include <tern/sched/thread.hpp>
+
+namespace tern::inline v1 {
+
+/// A scheduler: M OS threads that run any number of fibers. Several may live in one process, one after the other or at once.
+///
+/// Construction starts one worker and the monitor, further workers start when there is work for them. Destruction waits for every
+/// fiber that still runs (detached ones too), then ends the threads.
+class runtime {
+ public:
+  using options = runtime_options;
+
+  /// Throws std::system_error (EINVAL for an impossible option, EAGAIN or ENOMEM when the system has no more) or std::bad_alloc.
+  explicit runtime(const options& o = {}) : scheduler_{o} {}
+
+  /// Runs `f` as a fiber and waits for it; returns its result or rethrows its exception. Fibers that it detached run on. From any
+  /// thread, also from a fiber of another runtime, and several at once.
+  template <class F>
+    requires std::is_invocable_v<F&>
+  std::invoke_result_t<F&> run(F&& f) {
+    using result = std::invoke_result_t<F&>;
+    const detail::spawn_options o{.name = "main", .is_main = true};
+    if constexpr (std::is_void_v<result>) {
+      detail::thread_access::make(scheduler_, o, [&f] { f(); }).join();
+    } else if constexpr (std::is_reference_v<result>) {
+      std::remove_reference_t<result>* out = nullptr;
+      detail::thread_access::make(scheduler_, o, [&] { out = &f(); }).join();
+      return static_cast<result>(*out);
+    } else {
+      std::optional<result> out;
+      detail::thread_access::make(scheduler_, o, [&] { out.emplace(f()); }).join();
+      return std::move(*out);
+    }
+  }
+
+  /// Starts a fiber of this runtime from anywhere. As the constructor of thread.
+  template <class F, class... Args>
+  thread spawn(F&& f, Args&&... args) {
+    return detail::thread_access::make(scheduler_, detail::spawn_options{}, std::forward<F>(f),
+                                       std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  thread spawn(const thread_attributes& a, F&& f, Args&&... args) {
+    return detail::thread_access::make(scheduler_,
+                                       detail::spawn_options{.name = a.name, .stack_size = a.stack_size},
+                                       std::forward<F>(f), std::forward<Args>(args)...);
+  }
+
+  unsigned processors() const noexcept { return scheduler_.count(); }
+
+  /// Counters per processor and their sum. O(processors); any thread.
+  scheduler_statistics statistics() const { return scheduler_.statistics(); }
+
+  /// Writes one line per fiber to `to`: id, name, state, what it waits for. Approximate while they run.
+  std::size_t dump(std::FILE* to) const { return detail::dump_fibers(scheduler_, to); }
+
+ private:
+  mutable detail::scheduler scheduler_;
+};
+
+/// Runs `f` as the first fiber of a runtime of its own; returns its result after every fiber has ended.
+template <class F>
+  requires std::is_invocable_v<F&>
+std::invoke_result_t<F&> run(F&& f) {
+  runtime rt;
+  return rt.run(f);
+}
+template <class F>
+  requires std::is_invocable_v<F&>
+std::invoke_result_t<F&> run(const runtime_options& o, F&& f) {
+  runtime rt{o};
+  return rt.run(f);
+}
+
+/// Calls `f`, which may block the thread in the kernel, and lets another worker run the other fibers meanwhile. Inside, no tern call
+/// that parks (join, sleep, lock, send: fatal) and no access to managed objects. On a plain thread it just calls `f`. Returns
+/// what `f` returns; exceptions pass. About 100 ns beside `f`.
+template <class F>
+  requires std::is_invocable_v<F&>
+std::invoke_result_t<F&> blocking(F&& f) {
+  detail::worker* w = detail::current_worker();
+  if (w == nullptr || w->current == nullptr || w->held == nullptr) return f();
+  return detail::run_blocking(*w, *w->current, f);
+}
+
+}  // namespace tern::inline v1

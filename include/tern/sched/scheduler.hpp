@@ -1,0 +1,572 @@
+// Scheduler: one runtime's processors, workers and queues, and the slow paths that move a processor from one worker to another.
+//
+// Context     dispatch.hpp switches between fibers on one worker; this file decides which worker runs which processor;
+//             worker_loop.hpp is what a worker does between fibers; monitor.hpp watches.
+// Structure   processors_[0 .. count) are the regular ones, behind them up to `max_extra` that the monitor adds. All exist from
+//             the start; a processor gets its first worker (thread) when work first needs it.
+//             A worker either holds a processor, sleeps with one (idle), lent one (tern::blocking), or is spare.
+// Protocol    Wake: idle_set gives a sleeping processor. Its own worker is signalled; where it has none, a spare or new one.
+//             Only lent ones left: a spare is sent to look (spares_waking_ admits one at a time). On arrival it adopts a lent
+//             processor if there is work; a worker that has come back from its blocking call meanwhile has reclaimed it.
+// Invariants  I1 a processor is run by one worker: whoever took it out of the idle set hands it over through `assigned` and a signal.
+//             I2 a submit with an idle or lent processor about ends in a wake, a searcher, or a spare under way that rescans.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <system_error>
+
+#include <tern/alloc/lock.hpp>
+#include <tern/base/atomic.hpp>
+#include <tern/base/function_ref.hpp>
+#include <tern/ds/inject_queue.hpp>
+#include <tern/os/futex.hpp>
+#include <tern/os/thread.hpp>
+#include <tern/sched/idle.hpp>
+#include <tern/sched/park.hpp>
+#include <tern/sched/processor.hpp>
+#include <tern/sched/stack_guard.hpp>
+#include <tern/sched/stack_pool.hpp>
+
+namespace tern::inline v1 {
+
+/// What the runtime does when all fibers wait and nothing can wake them.
+enum class deadlock_policy : std::uint8_t {
+  automatic,  ///< reports and ends the process if no foreign thread is in it, else warns once
+  fatal,      ///< reports and ends the process
+  warn,       ///< reports once
+  ignore,
+};
+
+/// Options of a runtime. 0 means: the default.
+struct runtime_options {
+  unsigned processors =
+      0;  ///< how many fibers run at the same time; default: the CPUs that the process may use
+  std::size_t stack_size =
+      0;  ///< bytes of a fiber's slot, 16 KiB to 8 MiB, rounded up to a power of two; default 64 KiB
+  const char* name = nullptr;  ///< of the worker threads, at most 10 characters; default "tern"
+  unsigned max_extra_processors =
+      0;  ///< that the monitor may add while fibers hog theirs; default: as many as processors
+  deadlock_policy on_deadlock = deadlock_policy::automatic;
+};
+
+/// The status with which a deadlocked process ends.
+inline constexpr int deadlock_exit_status = 97;
+
+}  // namespace tern::inline v1
+
+namespace tern::inline v1::detail {
+
+inline constexpr unsigned max_processors = 256;
+
+class scheduler;
+
+// All runtimes of the process. The lock also covers the installation of collector hooks, and processors come and go under it.
+struct scheduler_registry {
+  futex_lock lock;
+  scheduler* first = nullptr;        // lock
+  atomic<std::uint64_t> next_id{1};  // fiber ids
+  atomic<int> runtime_threads{0};    // workers and monitors of all runtimes
+  atomic<int> parked_threads{0};     // plain threads that wait in park() without a deadline
+};
+inline constinit scheduler_registry schedulers;
+
+class scheduler {
+ public:
+  explicit scheduler(const runtime_options& o);
+  ~scheduler();
+  scheduler(const scheduler&) = delete;
+  scheduler& operator=(const scheduler&) = delete;
+
+  // ---- work ----
+
+  // Makes a fiber runnable from a thread that holds no processor of this runtime.
+  void inject(fiber& f) noexcept {
+    inject_.push(&f);
+    work_published();
+  }
+  // After any publication of work that another processor could run.
+  TERN_ALWAYS_INLINE void work_published() noexcept {
+    if (TERN_UNLIKELY(idle_.should_wake())) wake_slow();
+  }
+  void wake_slow() noexcept;
+
+  // True if a queue holds work that a searcher could take now. `adopting` also counts what only its own processor's next
+  // runner finds: timers of lent ones.
+  bool any_work(bool adopting) noexcept;
+
+  // ---- workers ----
+
+  static void* worker_entry(void* w);
+  void run_worker(worker& w) noexcept;  // worker_loop.hpp
+  static void* monitor_entry(void* s);
+  void run_monitor() noexcept;  // monitor.hpp
+
+  // A spare worker, else a new one; null when the system has no more threads.
+  worker* take_worker() noexcept;
+  // Puts the calling worker on the spare list and sleeps until it is signalled. False: the runtime is stopping.
+  bool wait_as_spare(worker& w) noexcept;
+  // Hands a processor, awake and searching, to a worker that is not running.
+  void start(processor& p) noexcept;
+  static void signal(worker& w) noexcept {
+    w.signal.store(1,
+                   memory_order_release);  // pairs-with: wait_for_signal(); else it reads an old `assigned`
+    os::futex_wake(w.signal, 1);
+  }
+  // False when the deadline has passed without a signal.
+  static bool wait_for_signal(worker& w, os::nanoseconds deadline) noexcept {
+    for (;;) {
+      // acq_rel, as one operation: pairs with signal(); a second signal that comes at the same time merges into this one, and
+      // what it announces (stopping) is visible too.
+      if (w.signal.exchange(0, memory_order_acq_rel) != 0) return true;
+      if (!os::futex_wait(w.signal, 0, deadline)) return w.signal.exchange(0, memory_order_acq_rel) != 0;
+    }
+  }
+
+  // ---- processors ----
+
+  processor& at(std::uint32_t i) noexcept { return *processors_[i]; }
+  // All that exist, extra ones included.
+  std::uint32_t slots() const noexcept { return count_ + max_extra_; }
+  std::uint32_t count() const noexcept { return count_; }
+  static processor& of(idle_member& m) noexcept { return *element_of<processor>(&m, &processor::idle); }
+  // The heap of an extra processor would be orphaned when it retires: its fibers use a regular one's.
+  processor& timer_home(processor& p) noexcept { return p.extra ? at(p.index % count_) : p; }
+
+  // A timer that now is p's earliest was put into its heap by another processor: its sleeping worker must look.
+  TERN_COLD void recheck_sleeper(processor& p) noexcept {
+    if (idle_.rouse(p.idle)) return start(p);
+    // relaxed: a hint; a processor that is just being lent looks at its timers itself.
+    if (p.state.load(memory_order_relaxed) == processor_state::lent) wake_slow();
+  }
+
+  // Makes an unused extra processor run. For the monitor.
+  bool add_extra() noexcept;
+  // On its own worker, between fibers: gives everything away.
+  void retire(worker& w) noexcept;
+
+  // ---- slots ----
+
+  stack_pool& pool() noexcept { return *pool_; }
+  void fill_slots(processor& p);
+  void drain_slots(processor& p, std::uint32_t keep) noexcept;
+
+  // ---- state ----
+
+  std::uint64_t live_fibers() noexcept;
+  scheduler_statistics statistics();
+  bool has_timers() noexcept {
+    for (std::uint32_t i = 0; i < count_; ++i)
+      if (at(i).timers.earliest() != os::never) return true;
+    return false;
+  }
+  void watch_deadlock(os::nanoseconds now) noexcept;  // deadlock.hpp; the monitor
+  // All processors idle and nothing inside blocking: then only timers and foreign threads can move it.
+  bool is_quiet() noexcept {
+    return idle_.awake() == 0 && blocking_fibers_.load(memory_order_seq_cst) == 0 && inject_.is_empty() &&
+           spares_waking_.load(memory_order_seq_cst) == 0;
+  }
+  // Called by a worker that has just entered the idle set.
+  void notice_idle() noexcept {
+    // pairs-with: the store in wait_until_empty(), which then looks at the idle set: one of the two sees the other.
+    if (TERN_UNLIKELY(closing_.load(memory_order_seq_cst) != 0)) notice_idle_slow();
+  }
+  void notice_idle_slow() noexcept;
+  // Called by a worker whose processor has just become awake.
+  void notice_awake() noexcept {
+    // seq_cst: pairs with the monitor's store, after which it looks at the idle set once more.
+    if (TERN_UNLIKELY(monitor_sleeps_.load(memory_order_seq_cst) != 0)) wake_monitor();
+  }
+  TERN_COLD void wake_monitor() noexcept {
+    if (monitor_sleeps_.exchange(0, memory_order_acq_rel) == 0) return;
+    monitor_signal_.store(1, memory_order_release);  // pairs-with: run_monitor()
+    os::futex_wake(monitor_signal_, 1);
+  }
+  void wait_until_empty() noexcept;
+
+  const runtime_options& options() const noexcept { return options_; }
+
+  idle_set<> idle_;
+  inject_queue<fiber, &fiber::next> inject_;
+  atomic<std::uint32_t> blocking_fibers_{0};   // inside tern::blocking, or on the way out
+  atomic<std::uint32_t> lent_{0};              // processors that may be adopted; a hint
+  atomic<std::uint32_t> spares_waking_{0};     // 0 or 1: a spare is under way to look for lent processors
+  atomic<std::uint64_t> external_spawned_{0};  // fibers that came from threads without a processor
+  atomic<std::uint64_t> extra_added_{0};
+  atomic<std::uint32_t> extras_{0};  // extra processors in use; monitor and retiring workers
+  atomic<std::uint32_t> stopping_{0};
+  atomic<std::uint32_t> closing_{0};
+  atomic<std::uint32_t> closed_signal_{0};   // futex word of wait_until_empty()
+  atomic<std::uint32_t> monitor_signal_{0};  // futex word
+  atomic<std::uint32_t> monitor_sleeps_{0};  // 1: the monitor sleeps until a processor wakes
+  scheduler* registry_next_ = nullptr;       // the registry's lock
+
+ private:
+  friend class runtime_access;
+
+  worker* new_worker() noexcept;
+  void stop_all() noexcept;
+
+  runtime_options options_;
+  std::uint32_t count_ = 0;
+  std::uint32_t max_extra_ = 0;
+  processor** processors_ = nullptr;
+  stack_pool* pool_ = nullptr;
+  pthread_t monitor_{};
+
+  os::nanoseconds quiet_since_ = 0;  // the monitor's: 0 while something moves
+  bool deadlock_reported_ = false;   // the monitor's
+
+  futex_lock workers_lock_;
+  list<worker, &worker::hook> spares_;  // workers_lock_
+  worker* all_workers_ = nullptr;       // workers_lock_
+  atomic<unsigned> worker_count_{0};
+};
+
+// ---- construction ----
+
+inline scheduler::scheduler(const runtime_options& o) : options_{o} {
+  if (const char* why = context_refusal(); why != nullptr) fatal(why);
+  if (o.processors > max_processors)
+    throw std::system_error(EINVAL, std::generic_category(), "tern: runtime_options.processors above 256");
+  pool_ = &stack_pool::of(o.stack_size != 0 ? o.stack_size : stack_pool::default_bytes);
+  count_ = o.processors != 0 ? o.processors : os::usable_cpus();
+  if (count_ > max_processors) count_ = max_processors;
+  max_extra_ = o.max_extra_processors != 0 ? o.max_extra_processors : count_;
+  if (max_extra_ > max_processors) max_extra_ = max_processors;
+  if (options_.name == nullptr) options_.name = "tern";
+  install_fault_handler();
+
+  processors_ = new processor* [slots()] {};
+  try {
+    for (std::uint32_t i = 0; i < slots(); ++i) {
+      processor* p = processors_[i] = new processor;
+      p->home = this;
+      p->index = i;
+      p->extra = i >= count_;
+      p->random = fast_random{static_cast<std::uint64_t>(os::now()) ^ (to_word(p) * 0x9e3779b97f4a7c15u)};
+      if (p->extra) continue;
+      p->cache = create_cache();
+      if (p->cache == nullptr) throw std::bad_alloc{};
+      p->cache->attachments[thread_cache::sched_slot] = p;
+    }
+    worker* first =
+        new_worker();  // so that a process without threads to spare fails here, not at the first spawn
+    if (first == nullptr)
+      throw std::system_error(EAGAIN, std::generic_category(), "tern: cannot start a thread");
+    schedulers.runtime_threads.fetch_add(
+        1, memory_order_relaxed);  // relaxed: a count, compared when all is quiet
+    try {
+      monitor_ = os::start_thread(&monitor_entry, this, "tern-monitor");
+    } catch (...) {
+      schedulers.runtime_threads.fetch_sub(1, memory_order_relaxed);
+      throw;
+    }
+  } catch (...) {
+    stop_all();
+    throw;
+  }
+  lock_scope hold{schedulers.lock};
+  registry_next_ = schedulers.first;
+  schedulers.first = this;
+  const collector_hooks* h = installed_hooks.load(memory_order_acquire);
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    processor& p = at(i);
+    if (h != nullptr) {
+      h->processor_attach(p);
+      h->processor_release(p);  // nobody runs it yet
+    }
+    p.state.store(processor_state::idle, memory_order_relaxed);
+    idle_.add(p.idle);
+  }
+}
+
+inline scheduler::~scheduler() {
+  wait_until_empty();
+  {
+    lock_scope hold{schedulers.lock};
+    scheduler** at_link = &schedulers.first;
+    while (*at_link != this) at_link = &(*at_link)->registry_next_;
+    *at_link = registry_next_;
+  }
+  stopping_.store(1, memory_order_seq_cst);
+  monitor_signal_.store(1, memory_order_seq_cst);
+  os::futex_wake(monitor_signal_, 1);
+  os::join_thread(monitor_);
+  schedulers.runtime_threads.fetch_sub(1, memory_order_relaxed);
+  stop_all();
+}
+
+// Requires: no fiber is left, and no monitor.
+inline void scheduler::stop_all() noexcept {
+  stopping_.store(1, memory_order_seq_cst);
+  for (idle_member* m; (m = idle_.wake_any()) != nullptr;)
+    if (processor& p = of(*m); p.runner != nullptr) signal(*p.runner);
+  for (worker* w = all_workers_; w != nullptr;) {
+    worker* next = w->next;
+    signal(*w);
+    os::join_thread(w->thread);
+    schedulers.runtime_threads.fetch_sub(1, memory_order_relaxed);
+    delete w;
+    w = next;
+  }
+  const collector_hooks* h = installed_hooks.load(memory_order_acquire);
+  for (std::uint32_t i = 0; i < slots(); ++i) {
+    processor* p = processors_[i];
+    if (p == nullptr) continue;
+    drain_slots(*p, 0);
+    if (p->cache != nullptr) {
+      if (h != nullptr) h->processor_detach(*p);
+      destroy_cache(p->cache);
+    }
+    delete p;
+  }
+  delete[] processors_;
+}
+
+// ---- workers ----
+
+inline worker* scheduler::new_worker() noexcept {
+  worker* w = new (std::nothrow) worker;
+  if (w == nullptr) return nullptr;
+  w->home = this;
+  w->index = worker_count_.fetch_add(1, memory_order_relaxed);
+  char name[16];
+  std::snprintf(name, sizeof name, "%.10s-%u", options_.name, w->index % 1000);
+  schedulers.runtime_threads.fetch_add(1, memory_order_relaxed);
+  {
+    lock_scope hold{workers_lock_};
+    try {
+      w->thread = os::start_thread(&worker_entry, w, name);
+    } catch (const std::system_error&) {
+      worker_count_.fetch_sub(1, memory_order_relaxed);
+      schedulers.runtime_threads.fetch_sub(1, memory_order_relaxed);
+      delete w;
+      return nullptr;
+    }
+    w->next = all_workers_;
+    all_workers_ = w;
+    spares_.push_back(*w);  // a new one begins as a spare
+  }
+  return w;
+}
+
+inline worker* scheduler::take_worker() noexcept {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    {
+      lock_scope hold{workers_lock_};
+      if (worker* w = spares_.pop_front()) return w;
+    }
+    if (new_worker() == nullptr) return nullptr;
+  }
+  lock_scope hold{workers_lock_};
+  return spares_.pop_front();
+}
+
+inline bool scheduler::wait_as_spare(worker& w) noexcept {
+  if (stopping_.load(memory_order_acquire) != 0)
+    return false;  // the signal may have merged into the last one
+  wait_for_signal(w, os::never);
+  return stopping_.load(memory_order_acquire) == 0;
+}
+
+inline void scheduler::start(processor& p) noexcept {
+  if (p.runner == nullptr) {
+    worker* w = take_worker();
+    if (w == nullptr) {
+      // No thread is to be had: it sleeps on, the work waits for the others. The last searcher's duty falls to the monitor.
+      static_cast<void>(idle_.sleep(p.idle, true));
+      return;
+    }
+    w->assigned = &p;
+    p.runner = w;
+  }
+  signal(*p.runner);
+}
+
+TERN_COLD inline void scheduler::wake_slow() noexcept {
+  if (idle_member* m = idle_.wake_one(); m != nullptr) return start(of(*m));
+  // pairs-with: the store of a spare that arrives and then rescans; else the last submit and it can miss each other.
+  if (lent_.load(memory_order_seq_cst) == 0 || idle_.searching() != 0) return;
+  std::uint32_t none = 0;
+  if (!spares_waking_.compare_exchange_strong(none, 1, memory_order_seq_cst, memory_order_relaxed)) return;
+  worker* w = take_worker();
+  if (w == nullptr) {
+    spares_waking_.store(0, memory_order_seq_cst);
+    return;
+  }
+  w->assigned = nullptr;
+  signal(*w);
+}
+
+inline bool scheduler::any_work(bool adopting) noexcept {
+  if (!inject_.is_empty()) return true;
+  for (std::uint32_t i = 0; i < slots(); ++i) {
+    processor& p = at(i);
+    if (!p.ring.is_empty()) return true;
+    // relaxed: a hint; a processor that is being lent publishes its ring first.
+    if (adopting && p.state.load(memory_order_relaxed) == processor_state::lent &&
+        p.timers.earliest() != os::never)
+      return true;
+  }
+  return false;
+}
+
+// ---- processors ----
+
+inline bool scheduler::add_extra() noexcept {
+  lock_scope hold{schedulers.lock};
+  for (std::uint32_t i = count_; i < slots(); ++i) {
+    processor& p = at(i);
+    // acquire: pairs with the store in retire(); the retired one's fields are read below.
+    if (p.state.load(memory_order_acquire) != processor_state::unused) continue;
+    if (p.cache == nullptr) {
+      p.cache = create_cache();
+      if (p.cache == nullptr) return false;
+      p.cache->attachments[thread_cache::sched_slot] = &p;
+    }
+    worker* w = take_worker();
+    if (w == nullptr) return false;
+    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) {
+      h->processor_attach(p);
+      h->processor_release(p);  // acquired by the worker when it comes
+    }
+    p.request.store(0, memory_order_relaxed);
+    p.runner = w;
+    w->assigned = &p;
+    p.state.store(processor_state::idle, memory_order_relaxed);
+    extras_.fetch_add(1, memory_order_relaxed);
+    extra_added_.fetch_add(1, memory_order_relaxed);
+    idle_.add_awake(p.idle);
+    signal(*w);
+    return true;
+  }
+  return false;
+}
+
+// ---- slots ----
+
+inline constexpr std::uint32_t slot_batch = 64;
+inline constexpr std::uint32_t max_local_slots = 2048;
+
+// Throws std::system_error when the pool is used up.
+TERN_COLD inline void scheduler::fill_slots(processor& p) {
+  void* got[slot_batch];
+  // Doubling, so that a program with few fibers touches few slots.
+  const std::uint32_t want = p.counters.spawned.load(memory_order_relaxed) < slot_batch ? 4 : slot_batch;
+  const std::size_t n = pool_->acquire_batch(got, want);
+  if (n == 0) throw std::system_error(ENOMEM, std::generic_category(), "tern: no fiber stack is left");
+  for (std::size_t i = n; i-- > 0;) {  // the pool's warmest on top
+    auto* f = static_cast<fiber*>(got[i]);
+    f->next = p.free_slots;
+    p.free_slots = f;
+  }
+  p.free_count += static_cast<std::uint32_t>(n);
+}
+
+TERN_COLD inline void scheduler::drain_slots(processor& p, std::uint32_t keep) noexcept {
+  while (p.free_count > keep) {
+    void* out[slot_batch];
+    std::size_t n = 0;
+    while (n < slot_batch && p.free_count > keep) {
+      fiber* f = p.free_slots;
+      p.free_slots = f->next;
+      --p.free_count;
+      out[n++] = f;
+    }
+    pool_->release_batch(out, n);
+  }
+}
+
+// ---- state ----
+
+inline std::uint64_t scheduler::live_fibers() noexcept {
+  // Finished first: a fiber that starts and ends between the two passes must not make the difference negative.
+  std::uint64_t finished = 0;
+  std::uint64_t spawned = 0;
+  for (std::uint32_t i = 0; i < slots(); ++i) finished += at(i).counters.finished.load(memory_order_acquire);
+  for (std::uint32_t i = 0; i < slots(); ++i) spawned += at(i).counters.spawned.load(memory_order_acquire);
+  spawned += external_spawned_.load(memory_order_acquire);
+  return spawned > finished ? spawned - finished : 0;
+}
+
+inline scheduler_statistics scheduler::statistics() {
+  scheduler_statistics s;
+  for (std::uint32_t i = 0; i < slots(); ++i) {
+    processor& p = at(i);
+    if (p.extra && p.tick.load(memory_order_relaxed) == 0) continue;  // never used
+    s.processors.push_back(p.counters.read(p.tick.load(memory_order_relaxed)));
+    s.total += s.processors.back();
+  }
+  s.extra_processors_added = extra_added_.load(memory_order_relaxed);
+  s.workers = worker_count_.load(memory_order_relaxed);
+  s.live_fibers = live_fibers();
+  s.total.spawned += external_spawned_.load(memory_order_relaxed);
+  return s;
+}
+
+TERN_COLD inline void scheduler::notice_idle_slow() noexcept {
+  if (!is_quiet() || live_fibers() != 0) return;
+  closed_signal_.store(1, memory_order_release);  // pairs-with: wait_until_empty()
+  os::futex_wake(closed_signal_, 1);
+}
+
+// Returns when every fiber has ended and every processor is idle.
+inline void scheduler::wait_until_empty() noexcept {
+  closing_.store(1, memory_order_seq_cst);  // pairs-with: notice_idle()
+  schedulers.parked_threads.fetch_add(1, memory_order_seq_cst);
+  while (!(is_quiet() && live_fibers() == 0)) {
+    if (closed_signal_.load(memory_order_acquire) != 0) closed_signal_.store(0, memory_order_relaxed);
+    if (is_quiet() && live_fibers() == 0) break;
+    os::futex_wait(closed_signal_, 0);
+  }
+  schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
+}
+
+// ---- all runtimes ----
+
+// Calls fn for each processor of every runtime, idle ones included, under the registry lock: fn must not spawn, park or
+// create runtimes.
+inline void for_each_processor(function_ref<void(processor&)> fn) {
+  lock_scope hold{schedulers.lock};
+  for (scheduler* s = schedulers.first; s != nullptr; s = s->registry_next_)
+    for (std::uint32_t i = 0; i < s->slots(); ++i)
+      if (s->at(i).state.load(memory_order_acquire) != processor_state::unused) fn(s->at(i));
+}
+
+// Sets request_safepoint in every processor and wakes nobody: idle and lent ones have been released to the collector.
+inline void request_safepoint_all() noexcept {
+  for_each_processor([](processor& p) { p.request.fetch_or(request_safepoint, memory_order_seq_cst); });
+}
+
+// Answers a pending safepoint request of this thread's processor, if it has one. For slow paths of the layers above.
+inline void poll_safepoint() noexcept {
+  processor* p = current_processor();
+  // relaxed: the RMW that clears the bit orders.
+  if (p == nullptr || (p->request.load(memory_order_relaxed) & request_safepoint) == 0) return;
+  p->request.fetch_and(~request_safepoint, memory_order_seq_cst);  // pairs-with: request_safepoint_all()
+  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->safepoint(*p);
+}
+
+// Installs the collector's table, once per process, and attaches every processor that exists. A processor that is idle or lent at
+// that moment is told of its release too, under the registry lock.
+inline void install_collector_hooks(const collector_hooks& table) noexcept {
+  lock_scope hold{schedulers.lock};
+  if (installed_hooks.load(memory_order_relaxed) != nullptr) return;
+  for (scheduler* s = schedulers.first; s != nullptr; s = s->registry_next_)
+    for (std::uint32_t i = 0; i < s->slots(); ++i)
+      if (s->at(i).state.load(memory_order_acquire) != processor_state::unused)
+        table.processor_attach(s->at(i));
+  installed_hooks.store(&table, memory_order_seq_cst);
+}
+
+template <class F>
+void for_each_fiber(F&& fn) {
+  stack_pool::for_each_slot([&](void* control) {
+    auto& f = *static_cast<fiber*>(control);
+    // pairs-with: the release that made the fiber; its fields are read by fn.
+    if (f.stack_state.load(memory_order_acquire) != fiber::free) fn(f);
+  });
+}
+
+}  // namespace tern::inline v1::detail

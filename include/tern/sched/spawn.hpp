@@ -1,0 +1,200 @@
+// Spawn: a slot, a closure in it, and a place in the ring.
+//
+// Context     thread.hpp and nursery.hpp put their closures here; nothing is allocated unless the closure is larger than a
+//             quarter of the slot.
+// Protocol    1. take a slot: the processor's free list, last in first out   2. construct the closure under the control block
+//             3. state saved, then the ring's tail. A thread without a processor goes through the pool and the inject queue.
+// Invariants  I1 a slot goes back once: by finish_exit if the fiber was detached, else by the handle that joined it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include <tern/alloc/allocator.hpp>
+#include <tern/sched/dispatch.hpp>
+#include <tern/sched/scheduler.hpp>
+
+#if TERN_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace tern::inline v1::detail {
+
+inline constexpr std::uint64_t id_block = 1024;
+
+inline std::uint64_t next_fiber_id(processor* p) noexcept {
+  // relaxed: ids are unique, not ordered.
+  if (p == nullptr) return schedulers.next_id.fetch_add(1, memory_order_relaxed);
+  if (TERN_UNLIKELY(p->next_id == p->id_end)) {
+    p->next_id = schedulers.next_id.fetch_add(id_block, memory_order_relaxed);
+    p->id_end = p->next_id + id_block;
+  }
+  return p->next_id++;
+}
+
+// A slot of the runtime's usual size (`bytes` 0) or of another. Throws std::system_error.
+TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t bytes, std::uint32_t& flags) {
+  fiber* f;
+  if (TERN_LIKELY(p != nullptr && bytes == 0)) {
+    if (TERN_UNLIKELY(p->free_slots == nullptr)) s.fill_slots(*p);
+    f = p->free_slots;
+    p->free_slots = f->next;
+    --p->free_count;
+  } else if (bytes == 0) {
+    f = static_cast<fiber*>(s.pool().acquire());
+  } else {
+    f = static_cast<fiber*>(stack_pool::of(bytes).acquire());
+    flags |= fiber::own_size;
+  }
+  return *f;
+}
+
+inline void release_slot(fiber& f) noexcept {
+  processor* p = current_processor();
+  if (TERN_LIKELY(p != nullptr && p->home == f.home && (f.flags & fiber::own_size) == 0)) {
+    f.next = p->free_slots;
+    p->free_slots = &f;
+    if (TERN_UNLIKELY(++p->free_count > max_local_slots)) p->home->drain_slots(*p, max_local_slots / 2);
+    return;
+  }
+  // The runtime may be gone: the address tells the pool.
+  stack_pool::of(stack_pool::locate(to_word(&f)).slot_bytes).release(&f);
+}
+
+// Fills in all that a fiber needs but its closure.
+TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, scheduler& s, processor* p, std::uint32_t flags) noexcept {
+  f.flags = flags;
+  f.next = nullptr;
+  f.home = &s;
+  f.join_word.store(fiber::join_running,
+                    memory_order_relaxed);  // relaxed, all: published by stack_state and the queue
+  f.wait_what.store(nullptr, memory_order_relaxed);
+  f.id = next_fiber_id(p);
+  f.gc_word[0] = f.gc_word[1] = 0;
+#if TERN_ASAN
+  const void* limit = stack_pool::stack_limit(&f);
+  const std::size_t bytes = to_word(&f) - to_word(limit);
+  __asan_unpoison_memory_region(limit, bytes);  // what the last fiber's frames have left
+  f.sanitizer.create(limit, bytes);
+#else
+  f.sanitizer.create(nullptr, 0);
+#endif
+}
+
+inline void set_name(fiber& f, std::string_view name) noexcept {
+  if (name.empty()) return;
+  const std::size_t n = name.size() < fiber::name_capacity - 1 ? name.size() : fiber::name_capacity - 1;
+  std::memcpy(f.name, name.data(), n);
+  f.name[n] = 0;
+  f.flags |= fiber::has_name;
+}
+
+// Runs the closure, destroys it, keeps what it throws.
+template <class Closure>
+void run_closure(fiber& f) noexcept {
+  auto* c = static_cast<Closure*>(f.closure);
+  try {
+    (*c)();
+  } catch (...) {
+    ::new (static_cast<void*>(&f.error)) std::exception_ptr(std::current_exception());
+    f.flags |= fiber::has_error;
+  }
+  c->~Closure();
+  if ((f.flags & fiber::heap_closure) != 0) deallocate(c, sizeof(Closure), alignof(Closure));
+}
+
+// What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.
+[[noreturn]] inline void terminate_named(fiber& f) noexcept {
+  std::fprintf(stderr, "tern: an exception left fiber #%llu '%s', which nobody joins\n",
+               static_cast<unsigned long long>(f.id), f.display_name());
+  try {
+    std::rethrow_exception(f.error);
+  } catch (...) {
+    std::terminate();
+  }
+}
+
+struct spawn_options {
+  std::string_view name{};
+  std::size_t stack_size = 0;  // 0: the runtime's
+  bool detached = false;
+  bool is_main = false;
+};
+
+// Starts a fiber that runs `function` (called once, destroyed on the fiber). From a fiber of `s`, or from any other thread.
+template <class Closure>
+fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}) {
+  using closure_type = std::remove_cvref_t<Closure>;
+  processor* p = current_processor();
+  if (TERN_UNLIKELY(p != nullptr && p->home != &s)) p = nullptr;
+  std::uint32_t flags = o.is_main ? static_cast<std::uint32_t>(fiber::is_main) : 0;
+  fiber& f = take_slot(s, p, o.stack_size, flags);
+  constexpr std::size_t alignment = alignof(closure_type) > 16 ? alignof(closure_type) : 16;
+  void* place = reinterpret_cast<void*>(round_down(to_word(&f) - sizeof(closure_type), alignment));
+  void* top = place;
+  try {
+    // The smallest slot has 12 KiB of stack: a quarter of it always fits.
+    if constexpr (sizeof(closure_type) > 2048 || alignof(closure_type) > 1024) {
+      place = allocate(sizeof(closure_type), alignof(closure_type));
+      top = &f;
+      flags |= fiber::heap_closure;
+    }
+    ::new (place) closure_type(std::forward<Closure>(function));
+  } catch (...) {
+    if ((flags & fiber::heap_closure) != 0) deallocate(place, sizeof(closure_type), alignof(closure_type));
+    f.flags = flags;
+    f.home = &s;
+    release_slot(f);
+    throw;
+  }
+  prepare_fiber(f, s, p, flags);
+  f.closure = place;
+  f.body = &run_closure<closure_type>;
+  if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
+  if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
+  make_context(f.saved_context, top, &fiber_entry);
+  crossing(place, sizeof(closure_type));
+  f.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
+  if (TERN_LIKELY(p != nullptr)) {
+    bump(p->counters.spawned);
+    push_tail(*p, f);
+  } else {
+    s.external_spawned_.fetch_add(1, memory_order_relaxed);
+    s.inject(f);
+  }
+  return f;
+}
+
+// Waits for the fiber's end. Its error stays in the control block.
+inline void wait_for_exit(fiber& f) noexcept {
+  // acquire: pairs with finish_exit().
+  if (f.join_word.load(memory_order_acquire) == fiber::join_done) return;
+  waiter x{"thread::join", &f};
+  const auto commit = [](waiter& w, void* target) noexcept -> bool {
+    std::uintptr_t running = fiber::join_running;
+    // release: pairs with finish_exit(), which reads the waiter. acquire: the fiber has ended meanwhile.
+    return static_cast<fiber*>(target)->join_word.compare_exchange_strong(
+        running, to_word(&w), memory_order_acq_rel, memory_order_acquire);
+  };
+  park(x, commit, &f);
+}
+
+// Requires: waited for. Moves the error out and frees the slot.
+inline std::exception_ptr take_result(fiber& f) noexcept {
+  std::exception_ptr e;
+  if (TERN_UNLIKELY((f.flags & fiber::has_error) != 0)) {
+    e = std::move(f.error);
+    f.error.~exception_ptr();
+    f.flags &= ~static_cast<std::uint32_t>(fiber::has_error);
+  }
+  release_slot(f);
+  return e;
+}
+
+}  // namespace tern::inline v1::detail

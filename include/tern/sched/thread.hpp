@@ -1,0 +1,243 @@
+// tern::thread: a handle of a fiber, in the manner of std::jthread. tern::this_thread: what a fiber asks of itself.
+#pragma once
+
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <ostream>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <tern/os/clock.hpp>
+#include <tern/sched/spawn.hpp>
+#include <tern/sched/worker_loop.hpp>
+
+namespace tern::inline v1 {
+
+/// Names a fiber for as long as the process lives; ids are not used twice. The default one names none.
+class fiber_id {
+ public:
+  constexpr fiber_id() noexcept = default;
+  constexpr explicit fiber_id(std::uint64_t n) noexcept : number_{n} {}
+  constexpr std::uint64_t number() const noexcept { return number_; }
+  friend constexpr auto operator<=>(const fiber_id&, const fiber_id&) noexcept = default;
+  friend std::ostream& operator<<(std::ostream& out, fiber_id id) { return out << id.number_; }
+
+ private:
+  std::uint64_t number_ = 0;
+};
+
+/// What a fiber can be given at its start.
+struct thread_attributes {
+  std::string_view name{};     ///< shown in reports; the first 23 characters are kept
+  std::size_t stack_size = 0;  ///< bytes of its slot, as runtime_options::stack_size; 0: the runtime's
+};
+
+namespace detail {
+
+// The function with its arguments, decayed as std::thread does it.
+template <class F, class... Args>
+struct bound_call {
+  std::tuple<F, Args...> parts;
+  void operator()() {
+    std::apply([](F& f, Args&... args) { static_cast<void>(std::invoke(std::move(f), std::move(args)...)); },
+               parts);
+  }
+};
+
+// The runtime of the running fiber. Throws std::system_error(operation_not_permitted) outside any.
+inline scheduler& home_scheduler() {
+  if (processor* p = current_processor()) return *p->home;
+  if (worker* w = current_worker()) return *w->home;
+  throw std::system_error(std::make_error_code(std::errc::operation_not_permitted),
+                          "tern::thread outside a runtime: use runtime::spawn");
+}
+
+struct thread_access;
+
+}  // namespace detail
+
+/// A fiber that is joined once. Starts at once; runs on any worker of the runtime of the fiber that made it.
+///
+/// The handle is not thread-safe, the fiber is. An exception that leaves the function is rethrown by join(). Destroying a joinable
+/// handle joins; an exception found then terminates the process with the fiber's name. Spawning is O(1) and allocates
+/// nothing unless the function object is larger than 2 KiB.
+class [[nodiscard]] thread {
+ public:
+  using id = fiber_id;
+
+  thread() noexcept = default;
+
+  /// Runs std::invoke(f, args...) with decayed copies. Throws std::system_error when there is no stack left (ENOMEM) or when
+  /// called outside a runtime (operation_not_permitted), and what copying throws.
+  template <class F, class... Args>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, thread> &&
+             !std::is_same_v<std::remove_cvref_t<F>, thread_attributes> &&
+             std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
+  explicit thread(F&& f, Args&&... args)
+      : thread(detail::home_scheduler(), detail::spawn_options{}, std::forward<F>(f),
+               std::forward<Args>(args)...) {}
+
+  /// The same with attributes.
+  template <class F, class... Args>
+    requires(std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
+  thread(const thread_attributes& a, F&& f, Args&&... args)
+      : thread(detail::home_scheduler(), detail::spawn_options{.name = a.name, .stack_size = a.stack_size},
+               std::forward<F>(f), std::forward<Args>(args)...) {}
+
+  thread(thread&& o) noexcept : fiber_{std::exchange(o.fiber_, nullptr)} {}
+  thread& operator=(thread&& o) noexcept {
+    if (this != &o) {
+      finish();
+      fiber_ = std::exchange(o.fiber_, nullptr);
+    }
+    return *this;
+  }
+  thread(const thread&) = delete;
+  thread& operator=(const thread&) = delete;
+  ~thread() { finish(); }
+
+  bool joinable() const noexcept { return fiber_ != nullptr; }
+
+  /// Waits for the end and rethrows what left the function. Not joinable: std::system_error(invalid_argument). From the fiber
+  /// itself: std::system_error(resource_deadlock_would_occur). From fibers and plain threads.
+  void join() {
+    detail::fiber* f = checked();
+    detail::wait_for_exit(*f);
+    fiber_ = nullptr;
+    if (std::exception_ptr e = detail::take_result(*f)) std::rethrow_exception(std::move(e));
+  }
+
+  /// Lets the fiber run on by itself; an exception that leaves it terminates the process. Not joinable: std::system_error.
+  void detach() {
+    if (fiber_ == nullptr)
+      throw std::system_error(std::make_error_code(std::errc::invalid_argument), "tern::thread::detach");
+    detail::fiber& f = *std::exchange(fiber_, nullptr);
+    std::uintptr_t running = detail::fiber::join_running;
+    // acq_rel: pairs with finish_exit().
+    if (f.join_word.compare_exchange_strong(running, detail::fiber::join_detached,
+                                            detail::memory_order_acq_rel, detail::memory_order_acquire))
+      return;
+    if ((f.flags & detail::fiber::has_error) != 0) detail::terminate_named(f);
+    detail::release_slot(f);
+  }
+
+  id get_id() const noexcept { return fiber_ == nullptr ? id{} : id{fiber_->id}; }
+
+  void swap(thread& o) noexcept { std::swap(fiber_, o.fiber_); }
+  friend void swap(thread& a, thread& b) noexcept { a.swap(b); }
+
+ private:
+  friend struct detail::thread_access;
+
+  template <class F, class... Args>
+  thread(detail::scheduler& s, const detail::spawn_options& o, F&& f, Args&&... args) {
+    if constexpr (sizeof...(Args) == 0 && std::is_invocable_v<std::decay_t<F>&>)
+      fiber_ = &detail::spawn_fiber(s, std::forward<F>(f), o);
+    else
+      fiber_ = &detail::spawn_fiber(s,
+                                    detail::bound_call<std::decay_t<F>, std::decay_t<Args>...>{
+                                        {std::forward<F>(f), std::forward<Args>(args)...}},
+                                    o);
+  }
+
+  detail::fiber* checked() const {
+    if (fiber_ == nullptr)
+      throw std::system_error(std::make_error_code(std::errc::invalid_argument), "tern::thread::join");
+    if (fiber_ == detail::current_fiber())
+      throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                              "tern::thread::join");
+    return fiber_;
+  }
+
+  void finish() noexcept {
+    if (fiber_ == nullptr) return;
+    detail::fiber& f = *std::exchange(fiber_, nullptr);
+    if (&f == detail::current_fiber()) detail::fatal("a tern::thread was destroyed by its own fiber");
+    detail::wait_for_exit(f);
+    if ((f.flags & detail::fiber::has_error) != 0) detail::terminate_named(f);
+    static_cast<void>(detail::take_result(f));
+  }
+
+  detail::fiber* fiber_ = nullptr;
+};
+
+namespace detail {
+
+struct thread_access {
+  template <class... Args>
+  static thread make(scheduler& s, const spawn_options& o, Args&&... args) {
+    return thread(s, o, std::forward<Args>(args)...);
+  }
+};
+
+}  // namespace detail
+
+/// Functions that concern the running fiber; on a plain thread they do what std::this_thread does.
+namespace this_thread {
+
+/// Lets the fibers run that are queued on this processor. Does not go to another processor for work. O(1).
+inline void yield() noexcept {
+  if (detail::worker* w = detail::current_worker(); w != nullptr && w->current != nullptr)
+    detail::yield_fiber(*w);
+  else
+    ::sched_yield();
+}
+
+/// The running fiber's id; the default id on a plain thread.
+inline fiber_id get_id() noexcept {
+  const detail::fiber* f = detail::current_fiber();
+  return f == nullptr ? fiber_id{} : fiber_id{f->id};
+}
+
+/// The running fiber's name; empty if it has none, and on a plain thread. Valid while the fiber runs.
+inline std::string_view get_name() noexcept {
+  const detail::fiber* f = detail::current_fiber();
+  return f == nullptr ? std::string_view{} : std::string_view{f->display_name()};
+}
+
+/// Renames the running fiber (the first 23 characters are kept). Nothing on a plain thread.
+inline void set_name(std::string_view name) noexcept {
+  if (detail::fiber* f = detail::current_fiber()) detail::set_name(*f, name);
+}
+
+namespace detail_sleep {
+inline void sleep_until_ns(detail::os::nanoseconds deadline) noexcept {
+  detail::waiter w{"sleep", nullptr, detail::waiter_kind::multi};
+  static_cast<void>(detail::park_until(w, deadline));
+}
+}  // namespace detail_sleep
+
+/// Sleeps at least `d`; other fibers run meanwhile. A `d` of zero or less returns at once.
+template <class Rep, class Period>
+void sleep_for(const std::chrono::duration<Rep, Period>& d) noexcept {
+  if (d <= d.zero()) return;
+  const auto whole = std::chrono::ceil<std::chrono::duration<double, std::nano>>(d).count();
+  const auto ns = whole >= 9.2e18 ? detail::os::never : static_cast<detail::os::nanoseconds>(whole);
+  detail_sleep::sleep_until_ns(detail::os::deadline_after(detail::os::now(), ns));
+}
+
+/// Sleeps until `t` on any clock; a clock that is set meanwhile is looked at again.
+template <class Clock, class Duration>
+void sleep_until(const std::chrono::time_point<Clock, Duration>& t) noexcept {
+  for (auto now = Clock::now(); now < t; now = Clock::now()) sleep_for(t - now);
+}
+
+}  // namespace this_thread
+
+/// Gives a long computation's processor a chance to answer the collector and, every few milliseconds' worth of calls, to run other
+/// fibers. One load when nothing is asked. Nothing on a plain thread.
+inline void checkpoint() noexcept {
+  detail::processor* p = detail::current_processor();
+  // relaxed: a hint; what it leads to orders.
+  if (p == nullptr || TERN_LIKELY(p->request.load(detail::memory_order_relaxed) == 0)) return;
+  detail::poll_safepoint();
+  if ((p->request.load(detail::memory_order_relaxed) & detail::request_retire) != 0) this_thread::yield();
+}
+
+}  // namespace tern::inline v1

@@ -1,0 +1,262 @@
+// Worker loop: what a worker does between fibers - look for work, sleep, adopt, retire.
+//
+// Context     Runs on the worker's own stack. dispatch.hpp comes here when a processor's own queues are empty.
+// Protocol    Search    rounds over: request word, own queues, inject queue, every other processor's ring (half of it is taken) and due
+//                       timers; run_next of a processor that has run one fiber for 20 us. Then sleep as idle.hpp tells.
+//             Sleep     1. enter the idle set   2. the last searcher rescans   3. processor_release, wait for a signal or the
+//                       own heap's earliest deadline, processor_acquire. Either way the worker comes back as a searcher.
+// Invariants  I1 `searching` equals the worker's share in the idle set's count.
+// Ordering    See idle.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include <tern/arch/cpu.hpp>
+#include <tern/os/clock.hpp>
+#include <tern/sched/dispatch.hpp>
+#include <tern/sched/scheduler.hpp>
+
+namespace tern::inline v1::detail {
+
+inline constexpr os::nanoseconds run_next_patience =
+    20'000;  // before a thief takes the fiber that its waker keeps waiting
+inline constexpr os::nanoseconds search_time = 10'000;  // of a searcher that finds nothing
+inline constexpr std::size_t inject_batch = 32;
+
+inline void attach(worker& w, processor& p) noexcept {
+  w.held = &p;
+  p.runner = &w;
+  p.current = nullptr;
+  current_processor_word_set(&p);
+  bind_cache(p.cache);
+  p.state.store(processor_state::running, memory_order_relaxed);  // relaxed: a hint
+}
+
+inline void detach(worker& w) noexcept {
+  w.held = nullptr;
+  current_processor_word_set(nullptr);
+  bind_cache(shared_cache());
+}
+
+inline void hook_release(processor& p) noexcept {
+  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_release(p);
+}
+inline void hook_acquire(processor& p) noexcept {
+  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_acquire(p);
+}
+
+// A fair share of the inject queue: one to run, the others to the ring.
+inline fiber* take_injected(processor& p) noexcept {
+  scheduler& s = *p.home;
+  const std::size_t waiting = s.inject_.size();
+  if (waiting == 0) return nullptr;
+  std::size_t share = waiting / s.count() + 1;
+  if (share > inject_batch) share = inject_batch;
+  inject_queue<fiber, &fiber::next>::batch batch;
+  const std::size_t n = s.inject_.pop(batch, share);
+  fiber* f = batch.pop_front();
+  while (fiber* g = batch.pop_front()) push_tail(p, *g);
+  bump(p.counters.injected, n);
+  return f;
+}
+
+// The processor that a searcher watches: if it still runs the same fiber when its time is up, its run_next may be taken.
+struct run_next_watch {
+  processor* victim = nullptr;
+  std::uint64_t tick = 0;
+  os::nanoseconds since = 0;
+};
+
+inline fiber* steal_run_next(processor& thief, processor& victim, run_next_watch& watch,
+                             os::nanoseconds now) noexcept {
+  fiber* f = victim.run_next.load(memory_order_relaxed);  // relaxed: the CAS decides
+  if (f == nullptr) {
+    if (watch.victim == &victim) watch = {};
+    return nullptr;
+  }
+  const std::uint64_t tick = victim.tick.load(memory_order_relaxed);
+  if (watch.victim != &victim || watch.tick != tick) {
+    if (watch.victim == nullptr || watch.victim == &victim) watch = {&victim, tick, now};
+    return nullptr;
+  }
+  if (now - watch.since < run_next_patience) return nullptr;
+  watch = {};
+  // acq_rel: pairs with the exchange in make_ready().
+  if (!victim.run_next.compare_exchange_strong(f, nullptr, memory_order_acq_rel, memory_order_relaxed))
+    return nullptr;
+  bump(thief.counters.stolen_next);
+  bump(thief.counters.stolen);
+  bump(thief.counters.steals);
+  return f;
+}
+
+// One look at every other processor.
+inline fiber* steal_round(processor& p, run_next_watch& watch, os::nanoseconds now) noexcept {
+  scheduler& s = *p.home;
+  const std::uint32_t n = s.slots();
+  std::uint32_t i = p.random.below(n);
+  for (std::uint32_t k = 0; k < n; ++k, i = i + 1 == n ? 0 : i + 1) {
+    processor& victim = s.at(i);
+    if (&victim == &p) continue;
+    if (fiber* f = victim.ring.steal_into(p.ring)) {
+      bump(p.counters.stolen, p.ring.size() + 1);
+      bump(p.counters.steals);
+      return f;
+    }
+    if (victim.timers.earliest() <= now && fire_timers(p, victim, now) != 0)
+      if (fiber* f = p.ring.pop()) return f;
+    if (fiber* f = steal_run_next(p, victim, watch, now)) return f;
+  }
+  return nullptr;
+}
+
+// As a searcher. Null: nothing found for a while, or the request word is set.
+inline fiber* search(processor& p) noexcept {
+  const os::nanoseconds begin = os::now();
+  run_next_watch watch;
+  for (os::nanoseconds now = begin;; now = os::now()) {
+    if (p.request.load(memory_order_relaxed) != 0) return nullptr;
+    if (p.timers.earliest() <= now) fire_timers(p, p, now);
+    if (fiber* f = p.ring.pop()) return f;
+    if (fiber* f = take_injected(p)) return f;
+    if (fiber* f = steal_round(p, watch, now)) return f;
+    const os::nanoseconds limit = watch.victim != nullptr ? 2 * run_next_patience : search_time;
+    if (now - begin > limit) return nullptr;
+    for (int i = 0; i < 16; ++i) spin_pause();
+  }
+}
+
+// Sleeps with p until it is signalled, work turns up in the rescan, or a timer is due; p is awake and searching afterwards.
+// False: the runtime stops.
+inline bool sleep_with(worker& w, processor& p, bool searching) noexcept {
+  scheduler& s = *p.home;
+  p.state.store(processor_state::idle, memory_order_relaxed);  // relaxed: a hint
+  bump(p.counters.sleeps);
+  hook_release(p);
+  const bool rescan = s.idle_.sleep(p.idle, searching);
+  bool ours = (rescan && s.any_work(false)) && s.idle_.rouse(p.idle);
+  if (!ours) {
+    // Lent processors' work has nobody else to look for it, once the last searcher sleeps.
+    if (rescan && s.lent_.load(memory_order_seq_cst) != 0 && s.any_work(true)) s.work_published();
+    s.notice_idle();
+    if (!scheduler::wait_for_signal(w, p.timers.earliest()) && !s.idle_.rouse(p.idle))
+      scheduler::wait_for_signal(w, os::never);  // taken just now: the signal is under way
+  }
+  if (s.stopping_.load(memory_order_acquire) != 0) return false;
+  hook_acquire(p);
+  p.state.store(processor_state::running, memory_order_relaxed);
+  s.notice_awake();
+  return true;
+}
+
+// The next fiber for the worker's processor. Null: the processor is to retire, or the runtime stops.
+inline fiber* find_work(worker& w, bool searching) noexcept {
+  processor& p = *w.held;
+  scheduler& s = *p.home;
+  for (;;) {
+    poll_safepoint();
+    fiber* f = nullptr;
+    if ((p.request.load(memory_order_relaxed) & request_retire) == 0) {
+      if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
+      f = pick_local(p);
+      if (f == nullptr) f = take_injected(p);
+      if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p);
+    } else {
+      if (searching) static_cast<void>(s.idle_.end_search());
+      return nullptr;
+    }
+    if (f != nullptr && TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) f = admit_slow(p, f);
+    if (f != nullptr) {
+      // The last searcher to find something wakes another one: where there was one piece of work, more may follow.
+      if (searching && s.idle_.end_search()) s.work_published();
+      return f;
+    }
+    if (p.request.load(memory_order_relaxed) != 0 || !p.ring.is_empty())
+      continue;  // asked, or held by the collector
+    if (!sleep_with(w, p, searching)) return nullptr;
+    searching = true;
+  }
+}
+
+// Runs the processor that w has been given, awake and searching, until it is lost, retired or the runtime stops.
+inline void run_processor(worker& w, processor& first) noexcept {
+  attach(w, first);
+  hook_acquire(first);
+  w.home->notice_awake();
+  bool searching = true;
+  while (w.held != nullptr) {
+    fiber* f = find_work(w, searching);
+    searching = false;
+    if (f == nullptr) {
+      if (w.home->stopping_.load(memory_order_acquire) == 0) w.home->retire(w);
+      break;
+    }
+    w.left = nullptr;
+    w.action = leave_action::nothing;
+    w.left_sanitizer = &w.sanitizer;
+    enter_fiber(w, *w.held, *f);
+    w.sanitizer.before_switch(f->sanitizer);
+    switch_context(w.own_context, f->saved_context, &w);
+    w.sanitizer.after_switch(*w.left_sanitizer);
+    finish_switch(w);
+  }
+  if (w.held != nullptr) detach(w);
+}
+
+inline void scheduler::retire(worker& w) noexcept {
+  processor& p = *w.held;
+  inject_queue<fiber, &fiber::next>::batch batch;
+  if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))
+    batch.push_back(f);  // pairs-with: thieves' CAS
+  while (fiber* f = p.ring.pop()) batch.push_back(f);
+  inject_.push(batch);
+  drain_slots(p, 0);
+  hook_release(p);
+  detach(w);
+  p.cache->flush_all();
+  {
+    lock_scope hold{schedulers.lock};
+    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_detach(p);
+    p.runner = nullptr;
+    idle_.remove(p.idle);
+    extras_.fetch_sub(1, memory_order_relaxed);                    // relaxed: a count of the monitor's
+    p.state.store(processor_state::unused, memory_order_release);  // pairs-with: add_extra()
+  }
+  work_published();
+}
+
+inline void scheduler::run_worker(worker& w) noexcept {
+  const worker_alt_stack alternate;
+  current_worker_word_set(&w);
+  w.exceptions = reinterpret_cast<exception_globals*>(abi::__cxa_get_globals());
+  w.sanitizer.adopt_thread();
+  bind_cache(shared_cache());
+  while (wait_as_spare(w)) {
+    processor* p = w.assigned;
+    if (p == nullptr) {
+      // Sent to look for lent processors. seq_cst: pairs with the CAS in wake_slow(), before the rescan.
+      spares_waking_.store(0, memory_order_seq_cst);
+      idle_member* m = any_work(true) ? idle_.adopt() : nullptr;
+      if (m != nullptr) {
+        p = &of(*m);
+        lent_.fetch_sub(1, memory_order_seq_cst);
+        bump(p->counters.handed_off);
+      }
+    }
+    w.assigned = nullptr;
+    if (p != nullptr) run_processor(w, *p);
+    notice_idle();
+    lock_scope hold{workers_lock_};
+    spares_.push_back(w);
+  }
+  bind_cache(nullptr);
+  current_worker_word_set(nullptr);
+}
+
+inline void* scheduler::worker_entry(void* argument) {
+  worker& w = *static_cast<worker*>(argument);
+  w.home->run_worker(w);
+  return nullptr;
+}
+
+}  // namespace tern::inline v1::detail
