@@ -302,13 +302,15 @@ inline void scheduler::stop_all() noexcept {
   stopping_.store(1, memory_order_seq_cst);
   for (idle_member* m; (m = idle_.wake_any()) != nullptr;)
     if (processor& p = of(*m); p.runner != nullptr) signal(*p.runner);
-  for (worker* w = all_workers_; w != nullptr;) {
-    worker* next = w->next;
+  for (worker* w = all_workers_; w != nullptr; w = w->next) {
     signal(*w);
     os::join_thread(w->thread);
     schedulers.runtime_threads.fetch_sub(1, memory_order_relaxed);
+  }
+  // Only now: until the last has ended they link each other in the spare list.
+  while (worker* w = all_workers_) {
+    all_workers_ = w->next;
     delete w;
-    w = next;
   }
   const collector_hooks* h = installed_hooks.load(memory_order_acquire);
   for (std::uint32_t i = 0; i < slots(); ++i) {
