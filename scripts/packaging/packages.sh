@@ -25,7 +25,8 @@ tern_package_set() {
         'libbenchmark-dev?|Google Benchmark, under the bench binaries' \
         'libfmt-dev?|text formatting in the tool' \
         'nlohmann-json3-dev?|JSON in the tool and the harness' \
-        'libcli11-dev?|the command line of the tool'
+        'libcli11-dev?|the command line of the tool' \
+        'libvalijson-dev?|JSON schemas in the tool'
       ;;
     tsan)
       printf '%s\n' \
@@ -46,6 +47,7 @@ tern_package_set() {
       # Ubuntu keeps ARM64 packages in another archive than x86-64 ones; CMake takes the pinned releases there.
       if [[ $tern_distribution == debian && $(dpkg --print-architecture) == amd64 ]]; then
         printf '%s\n' \
+          'libstdc++6:arm64|C and C++ libraries of ARM64, for qemu' \
           'libbenchmark-dev:arm64?|Google Benchmark for ARM64' \
           'libfmt-dev:arm64?|text formatting for ARM64'
       fi
