@@ -182,8 +182,8 @@ TERN_ALWAYS_INLINE void deallocate(void* p) noexcept {
   detail::deallocate_class(e.size_class(), p);
 }
 
-// The same for a block of known size, which saves the look-up. Requires: allocate(size) made it, or a size up to
-// usable_size(p). A size of another class is fatal, at latest when the cache gives the block back.
+// The same for a block of known size, which saves the look-up. Requires: allocate(size) or reallocate(q, size) made
+// it; usable_size(p) is right as well. A size of another class is fatal, at latest when the cache gives the block back.
 TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
   if (TERN_UNLIKELY(size > detail::max_class_size) || p == nullptr) return detail::deallocate_unbinned(p);
   const unsigned c = detail::class_of(size);
@@ -220,8 +220,9 @@ inline std::size_t usable_size(void* p) noexcept {
     }
   }
   const std::size_t before = usable_size(p);
-  // In place while it fits and wastes less than half.
-  if (size <= before && size >= before / 2 && e.kind() == detail::span_kind::object) {
+  // In place within the class only, so that the block may be freed with its new size.
+  if (e.kind() == detail::span_kind::object && size <= detail::max_class_size &&
+      detail::class_of(size) == e.size_class()) {
     if constexpr (detail::asan_build) {
       detail::poison(p, before);
       detail::unpoison(p, size);

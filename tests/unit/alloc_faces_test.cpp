@@ -1,0 +1,225 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <list>
+#include <map>
+#include <memory_resource>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <tern/alloc.hpp>
+#include <tern/alloc/root_ranges.hpp>
+#include <tern/base/random.hpp>
+
+#include "tests/support/seed.hpp"
+
+namespace {
+
+TEST(StandardAllocator, ServesContainers) {
+  const std::size_t live = tern::allocation_statistics().live;
+  {
+    std::vector<int, tern::allocator<int>> v;
+    for (int i = 0; i < 100000; ++i) v.push_back(i);
+    EXPECT_EQ(v[99999], 99999);
+    std::map<int, std::string, std::less<>, tern::allocator<std::pair<const int, std::string>>> m;
+    for (int i = 0; i < 1000; ++i) m[i * 7919 % 1000] = std::to_string(i);
+    EXPECT_EQ(m.size(), 1000u);
+    std::list<int, tern::allocator<int>> l{1, 2, 3};
+    EXPECT_EQ(l.back(), 3);
+    EXPECT_GT(tern::allocation_statistics().live, live);
+  }
+  EXPECT_EQ(tern::allocation_statistics().live, live);
+}
+
+TEST(StandardAllocator, HonoursOverAlignedTypes) {
+  struct alignas(256) wide {
+    char bytes[256];
+  };
+  std::vector<wide, tern::allocator<wide>> v(5);
+  EXPECT_EQ(tern::detail::to_word(v.data()) % 256, 0u);
+  EXPECT_TRUE(tern::allocator<int>{} == tern::allocator<wide>{});
+  EXPECT_THROW((void)tern::allocator<wide>{}.allocate(SIZE_MAX / 8), std::bad_array_new_length);
+}
+
+TEST(MemoryResource, ServesPolymorphicContainersAndEqualsItself) {
+  const std::size_t live = tern::allocation_statistics().live;
+  {
+    std::pmr::vector<std::pmr::string> v{tern::memory_resource()};
+    for (int i = 0; i < 1000; ++i) v.emplace_back("a string that is too long for the small buffer");
+    EXPECT_GT(tern::allocation_statistics().live, live + 40000);
+  }
+  EXPECT_EQ(tern::allocation_statistics().live, live);
+  EXPECT_TRUE(tern::memory_resource()->is_equal(*tern::memory_resource()));
+  EXPECT_FALSE(tern::memory_resource()->is_equal(*std::pmr::new_delete_resource()));
+  void* p = tern::memory_resource()->allocate(100, 1024);
+  EXPECT_EQ(tern::detail::to_word(p) % 1024, 0u);
+  tern::memory_resource()->deallocate(p, 100, 1024);
+}
+
+TEST(Arena, BlocksAreAlignedDisjointAndFreedWhole) {
+  const std::size_t live = tern::allocation_statistics().live;
+  {
+    tern::arena a;
+    tern::detail::fast_random random{tern_test::seed()};
+    std::vector<std::pair<unsigned char*, std::size_t>> blocks;
+    for (int i = 0; i < 20000; ++i) {
+      const std::size_t n = random.below(1000) == 0 ? random.below(3u << 20) : random.below(200);
+      const std::size_t alignment = std::size_t{1} << random.below(12);
+      auto* p = static_cast<unsigned char*>(a.allocate(n, alignment));
+      ASSERT_EQ(tern::detail::to_word(p) % alignment, 0u);
+      const auto tag = static_cast<unsigned char>(i);
+      if (n != 0) p[0] = p[n - 1] = tag;
+      blocks.emplace_back(p, n);
+    }
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      if (blocks[i].second == 0) continue;
+      ASSERT_EQ(blocks[i].first[0], static_cast<unsigned char>(i));
+      ASSERT_EQ(blocks[i].first[blocks[i].second - 1], static_cast<unsigned char>(i));
+    }
+    tern::arena b{std::move(a)};
+    EXPECT_EQ(a.held_bytes(), 0u);
+    EXPECT_GT(b.held_bytes(), 0u);
+    int* x = b.create<int>(5);
+    EXPECT_EQ(*x, 5);
+    EXPECT_THROW((void)b.allocate(SIZE_MAX - 8), std::bad_alloc);
+    EXPECT_EQ(*x, 5);
+  }
+  EXPECT_EQ(tern::allocation_statistics().live, live);
+}
+
+TEST(Arena, ResetKeepsOneBlockAndReusesIt) {
+  tern::arena a;
+  for (int round = 0; round < 50; ++round) {
+    for (int i = 0; i < 10000; ++i) *static_cast<int*>(a.allocate(64)) = i;
+    a.reset();
+    EXPECT_LE(a.held_bytes(), std::size_t{2} << 20) << "no growth from round to round";
+  }
+  a.release();
+  EXPECT_EQ(a.held_bytes(), 0u);
+  tern::arena empty;
+  empty.reset();
+  *static_cast<char*>(empty.allocate(1)) = 1;
+}
+
+TEST(Pool, CreatesDestroysAndSurvivesAThrowingConstructor) {
+  struct item {
+    int value;
+    int& alive;
+    item(int v, int& count) : value{v}, alive{count} {
+      if (v < 0) throw std::runtime_error{"negative"};
+      ++alive;
+    }
+    ~item() { --alive; }
+  };
+  const std::size_t live = tern::allocation_statistics().live;
+  int alive = 0;
+  {
+    tern::pool<item> p;
+    std::vector<item*> items;
+    for (int i = 0; i < 1000; ++i) items.push_back(p.create(i, alive));
+    EXPECT_THROW((void)p.create(-1, alive), std::runtime_error);
+    EXPECT_EQ(alive, 1000);
+    std::thread{[&] {
+      for (item* x : items) p.destroy(x);
+    }}.join();
+    p.destroy(nullptr);
+  }
+  EXPECT_EQ(alive, 0);
+  EXPECT_EQ(tern::allocation_statistics().live, live);
+}
+
+TEST(Statistics, FollowEachBlockThroughTheTiers) {
+  constexpr std::size_t size = 1792;
+  const unsigned c = tern::detail::class_of(size);
+  ASSERT_EQ(tern::detail::class_size(c), size);
+  tern::release_memory();
+  const auto before = tern::allocation_statistics();
+  std::vector<void*> blocks;
+  for (int i = 0; i < 1000; ++i) blocks.push_back(tern::allocate(size));
+  auto s = tern::allocation_statistics();
+  EXPECT_EQ(s.classes[c].size_bytes, size);
+  EXPECT_EQ(s.classes[c].live, before.classes[c].live + 1000);
+  EXPECT_EQ(s.live, before.live + 1000 * size);
+  EXPECT_GE(s.classes[c].spans * tern::detail::class_table[c].blocks, 1000u);
+  EXPECT_EQ(s.classes[c].spans * tern::detail::class_table[c].blocks,
+            s.classes[c].live + s.classes[c].cached + s.classes[c].central);
+  EXPECT_GE(s.in_use, before.in_use + 1000 * size);
+  EXPECT_LE(s.in_use, s.mapped);
+  EXPECT_LE(s.mapped, s.reserved);
+  for (void* p : blocks) tern::deallocate(p);
+  s = tern::allocation_statistics();
+  EXPECT_EQ(s.classes[c].live, before.classes[c].live);
+  EXPECT_GT(s.classes[c].cached, 0u);
+  tern::release_memory();
+  s = tern::allocation_statistics();
+  EXPECT_EQ(s.classes[c].cached, 0u);
+  EXPECT_EQ(s.classes[c].spans, before.classes[c].spans);
+}
+
+TEST(Statistics, TextNamesEachUsedClassAndIsCutLikeSnprintf) {
+  void* p = tern::allocate(5000);
+  const auto s = tern::allocation_statistics();
+  const std::size_t length = s.write_text(nullptr, 0);
+  std::vector<char> whole(length + 1);
+  EXPECT_EQ(s.write_text(whole.data(), whole.size()), length);
+  const std::string text{whole.data()};
+  EXPECT_EQ(text.size(), length);
+  EXPECT_NE(text.find("class 5120: live "), std::string::npos) << text;
+  EXPECT_NE(text.find("total: live "), std::string::npos);
+  char cut[20];
+  EXPECT_EQ(s.write_text(cut, sizeof cut), length);
+  EXPECT_EQ(std::string{cut}, text.substr(0, 19));
+  tern::deallocate(p);
+}
+
+TEST(Statistics, AllocstatsPrintsALineAtExit) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  ::setenv("TERN_DEBUG", "gctrace=1,allocstats=1", 1);
+  EXPECT_EXIT(
+      {
+        (void)!tern::allocate(64);
+        std::exit(0);
+      },
+      testing::ExitedWithCode(0), "tern: allocstats: live [0-9]+ cached [0-9]+");
+  ::unsetenv("TERN_DEBUG");
+  EXPECT_FALSE(tern::detail::debug_setting("allocstats"));
+  ::setenv("TERN_DEBUG", "xallocstats=1,allocstats=0", 1);
+  EXPECT_FALSE(tern::detail::debug_setting("allocstats"));
+  ::unsetenv("TERN_DEBUG");
+}
+
+TEST(RootRanges, AreExactlyThoseRegistered) {
+  using namespace tern::detail;
+  fast_random random{tern_test::seed()};
+  static char memory[100000];
+  std::map<void*, std::size_t> model;
+  for (int i = 0; i < tern_test::scale(20000); ++i) {
+    char* p = memory + 16 * random.below(2000);
+    if (auto known = model.find(p); known != model.end()) {
+      unregister_root_range(p);
+      model.erase(known);
+    } else {
+      register_root_range(p, 1 + random.below(16));
+      model[p] = 0;
+    }
+    if (i % 1000 == 0) {
+      std::size_t seen = 0;
+      for_each_root_range([&](void* start, std::size_t bytes) {
+        EXPECT_EQ(model.count(start), 1u);
+        EXPECT_LE(bytes, 16u);
+        ++seen;
+      });
+      ASSERT_EQ(seen, model.size());
+    }
+  }
+  for (const auto& [p, n] : model) unregister_root_range(p, n);
+  EXPECT_EQ(root_ranges.size(), 0u);
+  EXPECT_DEATH(unregister_root_range(memory), "not registered");
+  register_root_range(memory, 8);
+  EXPECT_DEATH(register_root_range(memory, 8), "registered twice");
+  unregister_root_range(memory);
+}
+
+}  // namespace

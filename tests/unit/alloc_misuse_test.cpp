@@ -1,0 +1,117 @@
+// What misuse ends in: one constant message each, in every build.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include <tern/alloc.hpp>
+
+namespace {
+
+// The second copy of a block, a wrong size and a shifted pointer show when the cache gives them back.
+void flush() { tern::release_memory(); }
+
+TEST(AllocMisuseDeathTest, ForeignPointers) {
+  alignas(16) static char object[64];
+  EXPECT_DEATH(tern::deallocate(object), "not a live block");
+  int local = 0;
+  EXPECT_DEATH(tern::deallocate(&local), "not a live block");
+  EXPECT_DEATH(tern::deallocate(reinterpret_cast<void*>(~std::uintptr_t{0} - 15)), "not a live block");
+  EXPECT_DEATH(
+      {
+        tern::deallocate(object, 64);
+        flush();
+      },
+      "not a live block|size does not match");
+}
+
+TEST(AllocMisuseDeathTest, SmallBlockFreedTwice) {
+  EXPECT_DEATH(
+      {
+        void* p = tern::allocate(64);
+        void* keep = tern::allocate(64);
+        tern::deallocate(p);
+        tern::deallocate(p);
+        flush();
+        tern::deallocate(keep);
+      },
+      "freed twice");
+}
+
+TEST(AllocMisuseDeathTest, LargeBlockFreedTwice) {
+  EXPECT_DEATH(
+      {
+        void* p = tern::allocate(100000);
+        tern::deallocate(p);
+        tern::deallocate(p);
+        flush();
+      },
+      "freed twice");
+}
+
+TEST(AllocMisuseDeathTest, HugeBlockFreedTwice) {
+  EXPECT_DEATH(
+      {
+        void* p = tern::allocate(std::size_t{5} << 20);
+        tern::deallocate(p);
+        tern::deallocate(p);
+      },
+      "freed twice");
+}
+
+TEST(AllocMisuseDeathTest, PointerIntoTheMiddle) {
+  EXPECT_DEATH(
+      {
+        auto* p = static_cast<char*>(tern::allocate(200));
+        tern::deallocate(p + 16);
+        flush();
+      },
+      "middle of a block");
+  EXPECT_DEATH(
+      {
+        auto* p = static_cast<char*>(tern::allocate(100000));
+        tern::deallocate(p + 8192);
+        flush();
+      },
+      "middle of a block");
+  EXPECT_DEATH(
+      {
+        auto* p = static_cast<char*>(tern::allocate(std::size_t{5} << 20));
+        tern::deallocate(p + 16);
+      },
+      "not a live block");
+}
+
+TEST(AllocMisuseDeathTest, WrongSize) {
+  EXPECT_DEATH(
+      {
+        void* p = tern::allocate(64);
+        tern::deallocate(p, 640);
+        flush();
+      },
+      "size does not match");
+  EXPECT_DEATH(
+      {
+        void* p = tern::allocate(64);
+        tern::deallocate(p, std::size_t{3} << 20);
+      },
+      "not a live block");
+}
+
+TEST(AllocMisuseDeathTest, AddressSanitizerSeesUseAfterFreeAndOverrun) {
+  if (!tern::detail::asan_build) GTEST_SKIP() << "only with ASan";
+  EXPECT_DEATH(
+      {
+        auto* p = static_cast<volatile char*>(tern::allocate(64));
+        tern::deallocate(const_cast<char*>(p));
+        p[3] = 1;
+      },
+      "use-after-poison");
+  EXPECT_DEATH(
+      {
+        auto* p = static_cast<volatile char*>(tern::allocate(40));
+        p[40] = 1;
+      },
+      "use-after-poison");
+}
+
+}  // namespace

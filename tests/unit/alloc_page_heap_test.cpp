@@ -1,0 +1,216 @@
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include <tern/alloc/page_heap.hpp>
+#include <tern/base/random.hpp>
+
+#include "tests/support/seed.hpp"
+
+namespace {
+
+using namespace tern::detail;
+
+struct test_span : span_base {
+  std::uint64_t tag = 0;
+};
+using flat_heap = page_heap<test_span, flat_page_map>;
+using radix_heap = page_heap<test_span, radix_page_map>;
+
+constexpr span_kind test_kind = span_kind::client;
+
+// Heaps are made for static storage: their reservations stay. Each test takes a fresh one and leaks it on purpose.
+template <class Heap>
+Heap& fresh_heap(page_heap_options options) {
+  static std::vector<std::unique_ptr<Heap>> all;
+  all.push_back(std::make_unique<Heap>(options));
+  return *all.back();
+}
+
+TEST(PageHeap, EveryPageOfASpanLeadsToIt) {
+  flat_heap& h = fresh_heap<flat_heap>({.first_reservation = std::size_t{16} << 20, .single = true});
+  test_span* s = h.allocate({.pages = 5, .kind = test_kind, .size_class = 9},
+                            [](test_span& fresh) noexcept { fresh.tag = 77; });
+  ASSERT_NE(s, nullptr);
+  EXPECT_TRUE(h.contains(s->memory()));
+  EXPECT_FALSE(h.contains(&h));
+  for (std::size_t i = 0; i < 5; ++i) {
+    const void* inside = reinterpret_cast<const void*>(s->start + i * page_bytes + 123);
+    const page_entry e = h.map().find_acquire(inside);
+    EXPECT_EQ(e.kind(), test_kind);
+    EXPECT_EQ(e.size_class(), 9u);
+    EXPECT_EQ(e.get<test_span>(), s);
+    EXPECT_EQ(e.get<test_span>()->tag, 77u);
+  }
+  EXPECT_EQ(h.map().find_acquire(&h).kind(), span_kind::none);
+  h.free(s);
+  const page_entry gone = h.map().find_acquire(reinterpret_cast<const void*>(s->start + 2 * page_bytes));
+  EXPECT_NE(gone.kind(), test_kind);
+}
+
+TEST(PageHeap, FreshMemoryIsZeroAndUsedMemoryIsNotCalledSo) {
+  flat_heap& h = fresh_heap<flat_heap>({.first_reservation = std::size_t{8} << 20, .single = true});
+  test_span* s = h.allocate({.pages = 3, .kind = test_kind});
+  ASSERT_NE(s, nullptr);
+  EXPECT_TRUE(s->zeroed);
+  std::memset(s->memory(), 0xab, s->bytes());
+  h.free(s);
+  s = h.allocate({.pages = 3, .kind = test_kind});
+  EXPECT_FALSE(s->zeroed);
+  h.free(s);
+  EXPECT_GE(h.release_memory(), 2 * page_bytes);
+  s = h.allocate({.pages = pages_per_chunk, .kind = test_kind});
+  ASSERT_NE(s, nullptr);
+  if (os::page_size() <= page_bytes) {
+    EXPECT_TRUE(s->zeroed);
+  }
+  const auto* bytes = static_cast<const unsigned char*>(s->memory());
+  for (std::size_t i = 0; s->zeroed && i < s->bytes(); ++i) ASSERT_EQ(bytes[i], 0) << i;
+  h.free(s);
+}
+
+TEST(PageHeap, FreedNeighboursBecomeOne) {
+  flat_heap& h = fresh_heap<flat_heap>({.first_reservation = chunk_bytes, .single = true});
+  std::vector<test_span*> spans;
+  while (test_span* s = h.allocate({.pages = 8, .kind = test_kind})) spans.push_back(s);
+  ASSERT_EQ(spans.size(), pages_per_chunk / 8) << "one chunk holds so many, and a single heap gets no more";
+  EXPECT_EQ(h.allocate({.pages = 1, .kind = test_kind}), nullptr);
+  for (std::size_t i = 0; i < spans.size(); i += 2) h.free(spans[i]);
+  EXPECT_EQ(h.allocate({.pages = 9, .kind = test_kind}), nullptr) << "no two free runs touch";
+  for (std::size_t i = 1; i < spans.size(); i += 2) h.free(spans[i]);
+  test_span* whole = h.allocate({.pages = pages_per_chunk, .kind = test_kind});
+  ASSERT_NE(whole, nullptr);
+  h.free(whole);
+  EXPECT_EQ(h.statistics().in_use, 0u);
+}
+
+TEST(PageHeap, HonoursAlignment) {
+  radix_heap& h = fresh_heap<radix_heap>({.first_reservation = chunk_bytes});
+  for (std::size_t alignment = page_bytes; alignment <= chunk_bytes; alignment *= 2) {
+    test_span* a = h.allocate({.pages = 3, .kind = test_kind, .alignment = alignment});
+    ASSERT_NE(a, nullptr);
+    EXPECT_EQ(a->start % alignment, 0u);
+    EXPECT_EQ(a->pages, 3u);
+  }
+}
+
+TEST(PageHeap, GrowsBeyondItsFirstReservation) {
+  radix_heap& h = fresh_heap<radix_heap>({.first_reservation = chunk_bytes});
+  std::vector<test_span*> spans;
+  for (int i = 0; i < 20; ++i) {
+    test_span* s = h.allocate({.pages = 200, .kind = test_kind});
+    ASSERT_NE(s, nullptr);
+    std::memset(s->memory(), i, page_bytes);
+    spans.push_back(s);
+  }
+  EXPECT_GE(h.statistics().reserved, 20 * 200 * page_bytes);
+  for (test_span* s : spans) h.free(s);
+  EXPECT_EQ(h.statistics().in_use, 0u);
+}
+
+TEST(PageHeap, LongSpansCrossChunks) {
+  flat_heap& h = fresh_heap<flat_heap>({.first_reservation = std::size_t{64} << 20, .single = true});
+  test_span* s = h.allocate({.pages = 3000, .kind = test_kind});
+  ASSERT_NE(s, nullptr);
+  EXPECT_EQ(h.map().find(reinterpret_cast<void*>(s->end() - 1)).get<test_span>(), s);
+  test_span* t = h.allocate({.pages = 5, .kind = test_kind});
+  ASSERT_NE(t, nullptr);
+  h.free(s);
+  h.free(t);
+  EXPECT_EQ(h.statistics().in_use, 0u);
+}
+
+// Against a model: spans never overlap, the map knows exactly the pages in use, figures add up.
+TEST(PageHeap, RandomOperationsKeepTheMapExact) {
+  flat_heap& h = fresh_heap<flat_heap>({.first_reservation = std::size_t{64} << 20, .single = true});
+  fast_random random{tern_test::seed()};
+  std::vector<test_span*> live;
+  std::vector<test_span*> owner(pages_per_chunk * 32, nullptr);
+  std::size_t pages_live = 0;
+  for (int step = 0; step < tern_test::scale(20000); ++step) {
+    if (live.empty() || random.below(100) < 52) {
+      const std::size_t pages = random.below(10) == 0 ? 1 + random.below(600) : 1 + random.below(40);
+      const std::size_t alignment = random.below(8) == 0 ? page_bytes << random.below(9) : page_bytes;
+      test_span* s = h.allocate({.pages = pages, .kind = test_kind, .alignment = alignment});
+      if (s == nullptr) continue;  // 64 MiB are full
+      ASSERT_EQ(s->start % alignment, 0u);
+      ASSERT_EQ(s->pages, pages);
+      const std::size_t first = (s->start - h.map().base()) / page_bytes;
+      for (std::size_t i = first; i < first + pages; ++i) {
+        ASSERT_EQ(owner[i], nullptr) << "two spans share a page";
+        owner[i] = s;
+      }
+      live.push_back(s);
+      pages_live += pages;
+    } else {
+      const std::size_t i = random.below(static_cast<std::uint32_t>(live.size()));
+      test_span* s = live[i];
+      live[i] = live.back();
+      live.pop_back();
+      const std::size_t first = (s->start - h.map().base()) / page_bytes;
+      for (std::size_t k = first; k < first + s->pages; ++k) owner[k] = nullptr;
+      pages_live -= s->pages;
+      h.free(s);
+    }
+    if (step % 1000 == 0) h.release_memory(random.below(1u << 22));
+    if (step % 500 == 0) {
+      ASSERT_EQ(h.statistics().in_use, pages_live * page_bytes);
+      for (std::size_t i = 0; i < owner.size(); ++i) {
+        const page_entry e = h.map().find(reinterpret_cast<void*>(h.map().base() + i * page_bytes));
+        if (owner[i] != nullptr) {
+          ASSERT_EQ(e.kind(), test_kind);
+          ASSERT_EQ(e.get<test_span>(), owner[i]);
+        } else {
+          ASSERT_NE(e.kind(), test_kind);
+        }
+      }
+    }
+  }
+  for (test_span* s : live) h.free(s);
+  EXPECT_EQ(h.statistics().in_use, 0u);
+}
+
+// What release_memory gave back reads as zero, and what is in use is never given back.
+TEST(PageHeap, ReleasesBesideAllocatingThreads) {
+  radix_heap& h = fresh_heap<radix_heap>({.first_reservation = std::size_t{16} << 20});
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 3; ++t)
+    threads.emplace_back([&h, t] {
+      fast_random random{tern_test::seed() + t};
+      for (int i = 0; i < tern_test::scale(3000); ++i) {
+        test_span* s = h.allocate({.pages = 1 + random.below(64), .kind = test_kind});
+        ASSERT_NE(s, nullptr);
+        auto* words = static_cast<std::uint64_t*>(s->memory());
+        const std::size_t last = s->bytes() / 8 - 1;
+        if (s->zeroed) {
+          ASSERT_EQ(words[0], 0u);
+          ASSERT_EQ(words[last], 0u);
+        }
+        words[0] = words[last] = s->start;
+        if (random.below(4) == 0) std::this_thread::yield();
+        ASSERT_EQ(words[0], s->start) << "a span in use was given to the OS";
+        ASSERT_EQ(words[last], s->start);
+        h.free(s);
+      }
+    });
+  for (int i = 0; i < tern_test::scale(200); ++i) h.release_memory();
+  for (std::thread& t : threads) t.join();
+  h.release_memory();
+  EXPECT_EQ(h.statistics().in_use, 0u);
+  EXPECT_LE(h.statistics().dirty, 2 * os::page_size());
+}
+
+TEST(PageHeapDeathTest, FreeingASpanTwiceIsFatal) {
+  flat_heap& h = fresh_heap<flat_heap>({.first_reservation = chunk_bytes, .single = true});
+  test_span* a = h.allocate({.pages = 4, .kind = test_kind});
+  test_span* b = h.allocate({.pages = 4, .kind = test_kind});
+  ASSERT_NE(b, nullptr);
+  h.free(a);
+  EXPECT_DEATH(h.free(a), "span freed that is not in use");
+  h.free(b);
+}
+
+}  // namespace
