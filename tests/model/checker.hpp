@@ -162,17 +162,15 @@ class checker {
     o = at_site(name, o, s);
     if (is_mutated(change::weaken, s)) failure = memory_order_relaxed;
     point();
-    if (releases(o))
-      flush();
-    else
-      flush(&l);
-    std::uint64_t old = l.bits;
+    if (is_mutated(change::drop, s)) {
+      if (logging_) log("(dropped)", &l, l.bits, o, s);
+      return l.bits;
+    }
+    releases(o) ? flush() : flush(&l);
+    const std::uint64_t old = l.bits;
     if (is_mutated(change::tear, s)) {
       if (logging_) log("(torn) load of", &l, old, o, s);
       point();
-    } else if (is_mutated(change::drop, s)) {
-      if (logging_) log("(dropped)", &l, old, o, s);
-      return old;
     }
     const auto [bits, write] = fn(old);
     if (acquires(write ? o : failure)) self().now.join(l.released);

@@ -56,11 +56,12 @@ void expect_caught(const options& o, const char* why = "") {
               r.message.c_str());
 }
 
-/// Every mutant of `file` must be caught, but for those that `expected` explains.
-template <class Model>
+/// Every mutant of `file` must be caught by one of the models, but for those that `expected` explains. Put the small models first.
+template <class... Models>
 void expect_mutants_caught(const options& o, const char* file,
                            const std::function<bool(const mutant&)>& expected) {
-  const std::vector<mutant> all = mutate<Model>(o, file);
+  std::vector<mutant> all;
+  (mutate<Models>(o, file, all), ...);
   EXPECT_FALSE(all.empty()) << "no site of " << file << " was reached";
   EXPECT_EQ(unexplained(all, expected), "");
   const auto caught = std::count_if(all.begin(), all.end(), [](const mutant& m) { return m.caught; });

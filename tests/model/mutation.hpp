@@ -9,6 +9,7 @@
 // Survivors are listed; a test names those that it expects, and why.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -48,18 +49,23 @@ inline std::string source_line(const site& s) {
   return first == std::string::npos ? std::string{} : line.substr(first);
 }
 
-/// Runs Model once per mutant. `o` bounds each run; sites whose file name does not contain `file` are left alone.
+/// Runs Model once per mutant and adds the mutants to `all`; one that an earlier model caught is not run again. `o` bounds each
+/// run; sites whose file name does not contain `file` are left alone.
 template <class Model>
-std::vector<mutant> mutate(const options& o, const char* file) {
+void mutate(const options& o, const char* file, std::vector<mutant>& all) {
   std::vector<seen_site> sites;
   {
     options few = o;
-    few.max_schedules = o.max_schedules < 20'000 ? o.max_schedules : 20'000;
+    few.max_schedules = std::min<std::uint64_t>(o.max_schedules, 20'000);
     checker c{few};
     c.collect_sites(&sites);
-    (void)c.check<Model>();
+    const result whole = c.check<Model>();
+    if (whole.failed) {
+      all.push_back(
+          {change::weaken, site::current(), "", "the model fails without a mutant", false, whole.message, 0});
+      return;
+    }
   }
-  std::vector<mutant> all;
   for (const seen_site& s : sites) {
     if (std::strstr(s.where.file_name(), file) == nullptr) continue;
     const bool is_load = std::strcmp(s.operation, "load") == 0;
@@ -70,13 +76,30 @@ std::vector<mutant> mutate(const options& o, const char* file) {
     if (!is_load && !is_store) kinds.push_back(change::tear);
     if (!is_load) kinds.push_back(change::drop);
     for (const change k : kinds) {
+      const auto known = std::find_if(all.begin(), all.end(), [&](const mutant& x) {
+        return x.kind == k && x.where.line() == s.where.line() && x.where.column() == s.where.column() &&
+               std::strcmp(x.where.file_name(), s.where.file_name()) == 0;
+      });
+      if (known != all.end() && known->caught) continue;
       const mutation m{k, s.where.file_name(), s.where.line(), s.where.column()};
       checker c{o};
       c.set_mutation(&m);
       const result r = c.check<Model>();
-      all.push_back({k, s.where, s.operation, source_line(s.where), r.failed, r.message, r.schedules});
+      if (known == all.end()) {
+        all.push_back({k, s.where, s.operation, source_line(s.where), r.failed, r.message, r.schedules});
+      } else if (r.failed) {
+        known->caught = true;
+        known->message = r.message;
+        known->schedules = r.schedules;
+      }
     }
   }
+}
+
+template <class Model>
+std::vector<mutant> mutate(const options& o, const char* file) {
+  std::vector<mutant> all;
+  mutate<Model>(o, file, all);
   return all;
 }
 

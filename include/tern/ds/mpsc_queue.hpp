@@ -8,8 +8,9 @@
 //             is behind the cut cannot be popped yet, though its pushes may have returned.
 //             pop:  the oldest node that has a successor; the stub is put in again to give the last node one.
 // Invariants  I1 a popped node has been linked to its successor: its producer and the next one no longer touch it.
-// Ordering    previous.next: release with pop's acquire (the item). head: acq_rel, so that a producer may write the next of a node
-//             that another one initialised.
+// Ordering    previous.next: release with pop's acquire (the item). head: acquire and release, so that a producer may write the
+//             next of a node that another one initialised, and so that each push's link is ordered after all earlier pushes: one
+//             acquire per popped item is enough.
 // Limits      pop may answer null while a producer stands between 2 and 3, even for items behind it: the producer's own wake-up,
 //             which comes after its push, must make the consumer look again. Not linearisable for that reason; per producer FIFO.
 // References  D. Vyukov, Intrusive MPSC node-based queue, 2010.
@@ -47,19 +48,21 @@ class mpsc_queue {
   // Consumer only. The oldest item, or null if there is none or its successor is being linked (see Limits). O(1).
   [[nodiscard]] T* pop() noexcept {
     node* tail = tail_;
-    // acquire, here and below: pairs with the release of push_node(); else the item is read before it is written.
+    // acquire: pairs with the release of push_node(); else the item is read before it is written.
     node* next = tail->next.load(memory_order_acquire);
     if (tail == &stub_) {
       if (next == nullptr) return nullptr;
       tail_ = next;
       tail = next;
-      next = tail->next.load(memory_order_acquire);
+      // relaxed: `next` is returned by a later pop, which orders it; `tail` was ordered above.
+      next = tail->next.load(memory_order_relaxed);
     }
     if (next == nullptr) {
       // `tail` looks like the last. relaxed: only compared; if a producer has moved head its link is on the way.
       if (head_.load(memory_order_relaxed) != tail) return nullptr;
       push_node(&stub_);
-      next = tail->next.load(memory_order_acquire);
+      // relaxed: the exchange in push_node() has read from those of all earlier pushes, which orders `tail`.
+      next = tail->next.load(memory_order_relaxed);
       if (next == nullptr) return nullptr;
     }
     tail_ = next;
@@ -75,7 +78,8 @@ class mpsc_queue {
  private:
   void push_node(node* n) noexcept {
     n->next.store(nullptr, memory_order_relaxed);  // relaxed: published by the exchange
-    // release: publishes next = null to the producer behind, whose acquire this pairs with. seq_cst: see is_empty().
+    // release: publishes next = null to the producer behind, whose acquire this pairs with. acquire: pairs with the
+    // exchange before it, and carries all earlier items to whoever acquires the link below. seq_cst: see is_empty().
     node* const previous = head_.exchange(n, memory_order_seq_cst);
     // release: pairs with pop()'s acquire.
     previous->next.store(n, memory_order_release);

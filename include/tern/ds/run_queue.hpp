@@ -15,7 +15,7 @@
 // Invariants  I1 only the owner writes tail and slots. I2 a slot in [head, tail) is not written. I3 an item leaves by the one CAS
 //             that moves head over it, so it leaves once. I4 tail - head <= Capacity in every consistent view.
 // Ordering    tail: push's release with the thieves' acquire (slot, item). head: every CAS's release with push's acquire (the
-//             slot has been read before it is written again).
+//             slot has been read before it is written again) and with the thieves' acquire (tail is never seen behind head).
 // Rejected    LIFO for the owner (unfair without a bound; the run-next slot of the processor gives the locality). Plain pops by an
 //             owner that is alone: others may come at any moment to take a hog's items.
 // Limits      A thief that sleeps through exactly 2^32 moves of head between its read and its CAS would steal stale slots.
@@ -143,8 +143,8 @@ class run_queue {
     constexpr index half = static_cast<index>(Capacity / 2);
     index head = head_.load(memory_order_relaxed);  // relaxed: the CAS checks it
     if (tail_.load(memory_order_relaxed) - head < Capacity) return false;
-    // relaxed: nobody has to see anything but the number; the slots are the owner's to read and to write again.
-    if (!head_.compare_exchange_strong(head, head + half, memory_order_relaxed, memory_order_relaxed))
+    // release: head must not be seen past a tail that is not: whoever acquires head finds tail at or behind it.
+    if (!head_.compare_exchange_strong(head, head + half, memory_order_release, memory_order_relaxed))
       return false;
     for (index i = 0; i < half; ++i) sink(slot(head + i).load(memory_order_relaxed));
     return true;
