@@ -5,7 +5,8 @@
 //                allocation until the object is in its place, so that a stall also counts for the allocations that it delays. The
 //                row's time is the mean latency.
 // From outside   a plain OS thread that no runtime knows wakes every 500 us by an absolute timer; how late it is goes to
-//                hiccup_p50, hiccup_p99 and hiccup_max (ns): what the machine and the marker's CPU use do to a bystander.
+//                hiccup_p50, hiccup_p99 and hiccup_max (ns): what the machine and the marker's CPU use do to a bystander. (In Go a goroutine
+//                has to do: every thread of a Go program belongs to its runtime.)
 // Kept equal     the schedule, the random sequence, one mutator, a fresh process per row. `manual` is the control run without
 //                collection and counting. tern has P processors, of which the mutator uses one.
 #include <time.h>

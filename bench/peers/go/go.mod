@@ -1,0 +1,3 @@
+module tern.bench/go_peer
+
+go 1.19

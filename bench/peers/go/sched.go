@@ -1,0 +1,321 @@
+package main
+
+import (
+	"runtime"
+	"sync"
+	"time"
+)
+
+func spawnJoin(p params) work {
+	results := make([]uint64, p.get("batch"))
+	return work{operations: len(results), run: func() uint32 {
+		var wg sync.WaitGroup
+		wg.Add(len(results))
+		for i := range results {
+			go func(i int) {
+				results[i] = uint64(i) + 1
+				wg.Done()
+			}(i)
+		}
+		wg.Wait()
+		sum := uint32(0)
+		for i := range results {
+			sum = fold(sum, results[i])
+			results[i] = 0
+		}
+		return sum
+	}}
+}
+
+func spawnOne(p params) work {
+	batch := p.or("batch", 1024)
+	return work{operations: batch, run: func() uint32 {
+		sum := uint32(0)
+		var wg sync.WaitGroup
+		result := uint64(0)
+		for i := 0; i < batch; i++ {
+			wg.Add(1)
+			go func(i int) {
+				result = uint64(i) + 1
+				wg.Done()
+			}(i)
+			wg.Wait()
+			sum = fold(sum, result)
+		}
+		return sum
+	}}
+}
+
+func yield(p params) work {
+	const tasks = 8
+	each := p.or("each", 4096)
+	return work{operations: tasks * each, run: func() uint32 {
+		var counts [tasks * 16]uint64
+		var wg sync.WaitGroup
+		wg.Add(tasks)
+		for i := 0; i < tasks; i++ {
+			go func(i int) {
+				mine := uint64(0)
+				for n := 0; n < each; n++ {
+					runtime.Gosched()
+					mine += uint64(n)
+				}
+				counts[i*16] = mine
+				wg.Done()
+			}(i)
+		}
+		wg.Wait()
+		sum := uint32(0)
+		for _, count := range counts {
+			sum = fold(sum, count)
+		}
+		return sum
+	}}
+}
+
+func pingPong(p params) work {
+	rounds := p.or("rounds", 2048)
+	return work{operations: rounds, run: func() uint32 {
+		ping, pong := make(chan uint64), make(chan uint64)
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			for value := range ping {
+				pong <- value + 1
+			}
+			wg.Done()
+		}()
+		sum := uint32(0)
+		for i := 0; i < rounds; i++ {
+			ping <- uint64(i)
+			sum = fold(sum, <-pong)
+		}
+		close(ping)
+		wg.Wait()
+		return sum
+	}}
+}
+
+func chanSPSC(p params) work {
+	messages := p.or("messages", 32768)
+	return work{operations: messages, run: func() uint32 {
+		channel := make(chan uint64, 128)
+		sum := uint32(0)
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			mine := uint32(0)
+			for value := range channel {
+				mine = fold(mine, value)
+			}
+			sum = mine
+			wg.Done()
+		}()
+		for i := 0; i < messages; i++ {
+			channel <- uint64(i)
+		}
+		close(channel)
+		wg.Wait()
+		return sum
+	}}
+}
+
+func chanMPMC(p params) work {
+	const sides = 8
+	each := p.or("each", 2048)
+	return work{operations: sides * each, run: func() uint32 {
+		channel := make(chan uint64, 128)
+		var sums [sides * 32]uint32
+		var receivers, senders sync.WaitGroup
+		receivers.Add(sides)
+		senders.Add(sides)
+		for side := 0; side < sides; side++ {
+			go func(side int) {
+				mine := uint32(0)
+				for value := range channel {
+					mine = fold(mine, value)
+				}
+				sums[side*32] = mine
+				receivers.Done()
+			}(side)
+		}
+		for side := 0; side < sides; side++ {
+			go func(side int) {
+				for i := 0; i < each; i++ {
+					channel <- uint64(side*each + i)
+				}
+				senders.Done()
+			}(side)
+		}
+		senders.Wait()
+		close(channel)
+		receivers.Wait()
+		total := uint32(0)
+		for _, sum := range sums {
+			total += sum
+		}
+		return total
+	}}
+}
+
+// guarded is a word under a mutex, on the heap as the C++ one is.
+type guarded struct {
+	mutex sync.Mutex
+	value uint64
+}
+
+func mutexUncontended(params) work {
+	const batch = 16384
+	g := &guarded{}
+	return work{operations: batch, run: func() uint32 {
+		g.value = 0
+		for i := uint64(0); i < batch; i++ {
+			g.mutex.Lock()
+			g.value += i
+			g.mutex.Unlock()
+		}
+		return fold(0, g.value)
+	}}
+}
+
+func mutexContended(p params) work {
+	const tasks = 16
+	each := p.or("each", 4096)
+	g := &guarded{}
+	return work{operations: tasks * each, run: func() uint32 {
+		g.value = 0
+		var wg sync.WaitGroup
+		wg.Add(tasks)
+		for task := 0; task < tasks; task++ {
+			go func(task int) {
+				for i := 0; i < each; i++ {
+					g.mutex.Lock()
+					g.value += uint64(task + i)
+					g.mutex.Unlock()
+				}
+				wg.Done()
+			}(task)
+		}
+		wg.Wait()
+		return fold(0, g.value)
+	}}
+}
+
+func skynetNode(number, size uint64, result *uint64) {
+	if size == 1 {
+		*result = number
+		return
+	}
+	var results [10]uint64
+	var wg sync.WaitGroup
+	wg.Add(10)
+	for i := uint64(0); i < 10; i++ {
+		go func(i uint64) {
+			skynetNode(number+i*(size/10), size/10, &results[i])
+			wg.Done()
+		}(i)
+	}
+	wg.Wait()
+	sum := uint64(0)
+	for _, part := range results {
+		sum += part
+	}
+	*result = sum
+}
+
+func skynet(p params) work {
+	leaves := uint64(p.get("leaves"))
+	return work{operations: int((10*leaves - 1) / 9), run: func() uint32 {
+		result := uint64(0)
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			skynetNode(0, leaves, &result)
+			wg.Done()
+		}()
+		wg.Wait()
+		return fold(0, result)
+	}}
+}
+
+func parkedMemory(p params) work {
+	count := p.get("count")
+	before, beforeTables := residentBytes(), statusBytes("VmPTE")
+	gate := make(chan int)
+	var ended sync.WaitGroup
+	return work{operations: count, cold: true, run: func() uint32 {
+		var arrived sync.WaitGroup
+		arrived.Add(count)
+		ended.Add(count)
+		for i := 0; i < count; i++ {
+			go func() {
+				arrived.Done()
+				<-gate
+				ended.Done()
+			}()
+		}
+		arrived.Wait()
+		return fold(0, uint64(count))
+	}, afterBatch: func(counters map[string]float64) {
+		for i := 0; i < 16; i++ {
+			runtime.Gosched()
+		}
+		grown := residentBytes() - before
+		counters["bytes_per_op"] = grown / float64(count)
+		counters["rss_bytes"] = grown
+		counters["page_table_bytes"] = statusBytes("VmPTE") - beforeTables
+		close(gate)
+		ended.Wait()
+	}}
+}
+
+func wakeLatency(params) work {
+	const batch, period = 50, 200_000
+	return work{operations: batch, evolves: true, runLatency: func(l *latencies) uint32 {
+		wakes := make(chan int64, batch)
+		go func() {
+			runtime.LockOSThread()
+			start := nowNs() + 100_000
+			for i := int64(0); i < batch; i++ {
+				intended := start + i*period
+				for nowNs() < intended {
+				}
+				wakes <- intended
+			}
+		}()
+		sum := uint32(0)
+		for i := 0; i < batch; i++ {
+			intended := <-wakes
+			l.record(nowNs() - intended)
+			sum = fold(sum, uint64(i))
+		}
+		return sum
+	}}
+}
+
+// bystander wakes every 500 us and records how late; see gc/pause_steady.
+type bystander struct {
+	late *latencies
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+func newBystander() *bystander {
+	b := &bystander{late: newLatencies(), stop: make(chan struct{})}
+	b.done.Add(1)
+	go func() {
+		defer b.done.Done()
+		intended := nowNs()
+		for {
+			select {
+			case <-b.stop:
+				return
+			default:
+			}
+			intended += 500_000
+			time.Sleep(time.Duration(intended - nowNs()))
+			b.late.record(nowNs() - intended)
+		}
+	}()
+	return b
+}
