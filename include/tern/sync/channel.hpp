@@ -1,0 +1,352 @@
+// Channel: hands values from senders to receivers, through a buffer of fixed size or none.
+//
+// Structure   A ring of `capacity` values, and two lists of waiting nodes; at most one of the lists is not empty, except that a
+//             select may wait on both sides. All under guard_.
+// Protocol    send     1. closed: throw   2. a receiver waits: construct the value in its frame, wake it   3. room: into the ring
+//                      4. queue and park; the receiver takes the value out of this frame.
+//             receive  1. the ring holds one: take it, and move the first waiting sender's value into the ring   2. a sender waits:
+//                      take its value   3. closed: none   4. queue and park.
+//             A node of a select stands in several lists: whoever takes it out must also win its claim word, else it goes on.
+// Invariants  I1 receivers wait => the ring is empty; senders wait => it is full. I2 a plain node that was taken out is unparked
+//             after guard_ is dropped; a select's node before, since the select takes guard_ of all its channels before it returns.
+// Ordering    guard_ orders the values; unpark orders what was put into a waiter's frame.
+// Limits      Values must move without throwing. A buffered channel of managed pointers is a root for the collector: for pointer types,
+//             and for types that specialise is_crossing_rooted. Other holders of managed pointers need gc::handle.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include <tern/alloc/allocator.hpp>
+#include <tern/alloc/root_ranges.hpp>
+#include <tern/base/assert.hpp>
+#include <tern/sched/hooks.hpp>
+#include <tern/sync/waiting.hpp>
+
+namespace tern::inline v1 {
+
+/// Thrown by a send on a closed channel.
+class channel_closed : public std::logic_error {
+ public:
+  channel_closed() : std::logic_error{"tern: send on a closed channel"} {}
+};
+
+/// True for types whose buffered values the collector must take for roots. Specialise it for structs that hold managed pointers.
+template <class T>
+inline constexpr bool is_crossing_rooted = std::is_pointer_v<T>;
+
+}  // namespace tern::inline v1
+
+namespace tern::inline v1::detail {
+
+template <class T, class F>
+class receive_case;
+template <class T, class F>
+class send_case;
+
+// Which case of a select has won: set once, by whoever ends the wait.
+template <class Atomics = native_atomics>
+class claim_word {
+ public:
+  static constexpr std::uint32_t nobody = UINT32_MAX;
+  static constexpr std::uint32_t timeout = UINT32_MAX - 1;
+
+  bool claim(std::uint32_t who) noexcept {
+    std::uint32_t expected = nobody;
+    // relaxed: the winner works under the lock of a channel, which the select takes before it looks.
+    return winner_.compare_exchange_strong(expected, who, memory_order_relaxed, memory_order_relaxed);
+  }
+  std::uint32_t winner() const noexcept { return winner_.load(memory_order_relaxed); }
+
+ private:
+  typename Atomics::template atomic<std::uint32_t> winner_{nobody};
+};
+
+// A waiting send or receive. The channel's lock protects it.
+struct channel_node {
+  list_hook hook{};
+  waiter* who = nullptr;
+  claim_word<>* select = nullptr;  // null: a plain send or receive
+  std::uint32_t index = 0;         // of the case in its select
+  bool ok = false;                 // the value was handed over; false: the channel was closed
+  void* value = nullptr;           // send: the value; receive: room for one
+};
+
+enum class channel_outcome : std::uint8_t { blocked, done, closed };
+
+// What does not depend on the type of the values.
+class channel_base {
+ public:
+  using node_list = list<channel_node, &channel_node::hook>;
+
+  channel_base(const channel_base&) = delete;
+  channel_base& operator=(const channel_base&) = delete;
+
+  // Ends the process when used wrongly, see channel.
+  ~channel_base() {
+    if (!receivers_.is_empty() || !senders_.is_empty())
+      fatal("a channel was destroyed while somebody waits on it");
+  }
+
+  bool close() noexcept {
+    node_list later;
+    guard_.lock();
+    const bool first = !closed_;
+    closed_ = true;
+    for (node_list* waiting : {&receivers_, &senders_})
+      while (channel_node* n = take_claimed(*waiting)) {
+        n->ok = false;
+        if (n->select != nullptr)
+          unpark(*n->who);
+        else
+          later.push_back(*n);
+      }
+    guard_.unlock();
+    while (channel_node* n = later.pop_front()) unpark(*n->who);
+    return first;
+  }
+
+  bool is_closed() const noexcept {
+    guard_.lock();
+    const bool c = closed_;
+    guard_.unlock();
+    return c;
+  }
+
+ protected:
+  friend class select_engine;
+
+  constexpr channel_base() noexcept = default;
+
+  // Requires: guard_. The first node that is still to be had, which then is the caller's.
+  static channel_node* take_claimed(node_list& l) noexcept {
+    while (channel_node* n = l.pop_front())
+      if (n->select == nullptr || n->select->claim(n->index)) return n;
+    return nullptr;
+  }
+
+  // Requires: guard_; n was taken by take_claimed(). What the caller must unpark after it has dropped guard_, if anything.
+  static waiter* served(channel_node& n) noexcept {
+    n.ok = true;
+    waiter* who = n.who;
+    if (n.select == nullptr) return who;
+    unpark(*who);
+    return nullptr;
+  }
+
+  // Drops guard_ and wakes the counterpart.
+  void leave(waiter* wake) noexcept {
+    guard_.unlock();
+    if (wake != nullptr) unpark(*wake);
+  }
+
+  // Queues and parks; guard_ is dropped on the way. True if the value was handed over.
+  bool wait_in(node_list& l, void* value, const char* what) noexcept {
+    waiter w{what, this};
+    channel_node me;
+    me.who = &w;
+    me.value = value;
+    l.push_back(me);
+    fiber_parking::park(w, guard_);
+    return me.ok;
+  }
+
+  mutable spin_lock<> guard_;
+  bool closed_ = false;  // guard_
+  node_list receivers_;  // guard_
+  node_list senders_;    // guard_
+};
+
+}  // namespace tern::inline v1::detail
+
+namespace tern::inline v1 {
+
+/// A first-in, first-out channel of T between fibers and plain threads. Neither copied nor moved: pass references.
+///
+/// T moves without throwing. Each operation is O(1). Destruction drops what is buffered; while somebody waits it ends the process.
+template <class T>
+class channel : public detail::channel_base {
+  static_assert(std::is_object_v<T> && std::is_nothrow_move_constructible_v<T> &&
+                    std::is_nothrow_destructible_v<T>,
+                "the values of a channel move and die without throwing");
+
+ public:
+  using value_type = T;
+
+  /// `capacity` values are buffered; 0: each send meets a receive. Throws std::bad_alloc.
+  explicit channel(std::size_t capacity = 0) : capacity_{capacity} {
+    if (capacity == 0) return;
+    if (capacity > SIZE_MAX / 2 / sizeof(T)) throw std::bad_alloc{};
+    ring_ = static_cast<T*>(allocate(bytes(), alignment()));
+    if constexpr (is_crossing_rooted<T>) {
+      std::memset(static_cast<void*>(ring_), 0, bytes());
+      try {
+        detail::register_root_range(ring_, bytes());
+      } catch (...) {
+        deallocate(ring_, bytes(), alignment());
+        throw;
+      }
+    }
+  }
+  ~channel() {
+    while (count_ > 0) drop_first();
+    if (ring_ == nullptr) return;
+    if constexpr (is_crossing_rooted<T>) detail::unregister_root_range(ring_);
+    deallocate(ring_, bytes(), alignment());
+  }
+
+  /// Hands the value over or buffers it; waits while neither is possible. Throws channel_closed, also when the channel is
+  /// closed while it waits; the value is lost then.
+  void send(T value) {
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    switch (send_locked(value, wake)) {
+      case outcome::done: return leave(wake);
+      case outcome::closed: guard_.unlock(); throw channel_closed{};
+      case outcome::blocked: break;
+    }
+    if (!wait_in(senders_, std::addressof(value), "channel send")) throw channel_closed{};
+  }
+
+  /// As send() where it need not wait; else false, and the value stays as it is. Throws channel_closed.
+  [[nodiscard]] bool try_send(T&& value) {
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    const outcome o = send_locked(value, wake);
+    leave(wake);
+    if (o == outcome::closed) throw channel_closed{};
+    return o == outcome::done;
+  }
+  [[nodiscard]] bool try_send(const T& value)
+    requires std::is_copy_constructible_v<T>
+  {
+    T copy{value};
+    return try_send(std::move(copy));
+  }
+
+  /// The next value; waits for one. Empty once the channel is closed and all that was buffered has been taken.
+  std::optional<T> receive() noexcept {
+    place to;
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    switch (receive_locked(to.bytes, wake)) {
+      case outcome::done: leave(wake); return to.take();
+      case outcome::closed: guard_.unlock(); return std::nullopt;
+      case outcome::blocked: break;
+    }
+    if (!wait_in(receivers_, to.bytes, "channel receive")) return std::nullopt;
+    return to.take();
+  }
+
+  /// A value if one is there. Empty also when the channel is closed.
+  std::optional<T> try_receive() noexcept {
+    place to;
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    const outcome o = receive_locked(to.bytes, wake);
+    leave(wake);
+    if (o != outcome::done) return std::nullopt;
+    return to.take();
+  }
+
+  /// No more sends. Receivers get what is buffered, then nothing; those that wait are woken. False if it was closed already.
+  bool close() noexcept { return channel_base::close(); }
+  using channel_base::is_closed;
+
+  std::size_t capacity() const noexcept { return capacity_; }
+  /// How many values are buffered now.
+  std::size_t size() const noexcept {
+    guard_.lock();
+    const std::size_t n = count_;
+    guard_.unlock();
+    return n;
+  }
+
+ private:
+  template <class, class>
+  friend class detail::receive_case;
+  template <class, class>
+  friend class detail::send_case;
+
+  using outcome = detail::channel_outcome;
+
+  // Room for one value in a frame.
+  struct place {
+    alignas(T) unsigned char bytes[sizeof(T)];
+    std::optional<T> take() noexcept {
+      T& v = *std::launder(reinterpret_cast<T*>(bytes));
+      std::optional<T> out{std::move(v)};
+      v.~T();
+      return out;
+    }
+  };
+
+  std::size_t bytes() const noexcept { return capacity_ * sizeof(T); }
+  static constexpr std::size_t alignment() noexcept {
+    return alignof(T) > sizeof(void*) ? alignof(T) : sizeof(void*);
+  }
+
+  // Requires for all below: guard_.
+  void put(void* at, T& value) noexcept {
+    ::new (at) T(std::move(value));
+    detail::crossing(at, sizeof(T));
+  }
+  T& first() noexcept { return ring_[head_]; }
+  void drop_first() noexcept {
+    first().~T();
+    // A stale copy would keep its object alive.
+    if constexpr (is_crossing_rooted<T>) std::memset(static_cast<void*>(ring_ + head_), 0, sizeof(T));
+    if (++head_ == capacity_) head_ = 0;
+    --count_;
+  }
+  void append(T& value) noexcept {
+    std::size_t at = head_ + count_;
+    if (at >= capacity_) at -= capacity_;
+    put(ring_ + at, value);
+    ++count_;
+  }
+
+  outcome send_locked(T& value, detail::waiter*& wake) noexcept {
+    if (TERN_UNLIKELY(closed_)) return outcome::closed;
+    if (detail::channel_node* n = take_claimed(receivers_)) {
+      put(n->value, value);
+      wake = served(*n);
+      return outcome::done;
+    }
+    if (count_ == capacity_) return outcome::blocked;
+    append(value);
+    return outcome::done;
+  }
+
+  outcome receive_locked(void* to, detail::waiter*& wake) noexcept {
+    if (count_ > 0) {
+      put(to, first());
+      drop_first();
+      if (detail::channel_node* n = take_claimed(senders_)) {
+        append(*static_cast<T*>(n->value));
+        wake = served(*n);
+      }
+      return outcome::done;
+    }
+    if (detail::channel_node* n = take_claimed(senders_)) {
+      put(to, *static_cast<T*>(n->value));
+      wake = served(*n);
+      return outcome::done;
+    }
+    return closed_ ? outcome::closed : outcome::blocked;
+  }
+
+  const std::size_t capacity_;
+  T* ring_ = nullptr;
+  std::size_t head_ = 0;   // guard_
+  std::size_t count_ = 0;  // guard_
+};
+
+}  // namespace tern::inline v1

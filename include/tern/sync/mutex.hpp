@@ -1,0 +1,151 @@
+// Mutex: mutual exclusion between fibers and threads, in any mixture.
+//
+// Structure   state_: four bits. locked; waiting: queue_ is not empty; woken: one waiter was taken out and is under way to try
+//             again; starving: the next unlock hands over.
+// Protocol    lock    1. CAS 0 -> locked. Else, under guard_: 2. free: take it, a newcomer too (barging: the holder's successor is
+//                     often running already, and a hand-over would cost a switch per section)   3. held: set waiting, queue,
+//                     park. A woken one that loses goes back to the front; when it has been losing for 1 ms it sets starving.
+//             unlock  1. CAS locked -> 0. Else   2. nobody to wake, or one is under way: clear locked   3. under guard_ take the
+//                     first waiter out; starving: it owns the mutex now, else set woken, drop guard_, clear locked; unpark it.
+// Invariants  I1 waiting <=> queue_ is not empty, under guard_. I2 starving => locked: nobody barges past a hand-over.
+//             I3 woken is set by an unlock and cleared by the waiter it took out, so at most one is under way.
+//             I4 clearing locked is the last access of an unlock, so the next owner may destroy the mutex.
+// Ordering    The release that clears locked pairs with the acquire that sets it; a hand-over is ordered by unpark.
+// Rejected    FIFO hand-over always: contended sections run at the speed of switches. Waking one at every unlock: the woken
+//             ones race each other back to sleep.
+// References  Go's sync.Mutex (Vyukov 2016) has the same 1 ms rule.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include <tern/base/assert.hpp>
+#include <tern/sync/waiting.hpp>
+
+namespace tern::inline v1::detail {
+
+template <class Atomics = native_atomics, class Parking = fiber_parking, unsigned Spins = 12>
+class basic_mutex {
+ public:
+  constexpr basic_mutex() noexcept = default;
+  basic_mutex(const basic_mutex&) = delete;
+  basic_mutex& operator=(const basic_mutex&) = delete;
+  ~basic_mutex() {
+    // relaxed: whoever destroys must have been told that all others are done.
+    if (state_.load(memory_order_relaxed) != 0) fatal("a mutex was destroyed while it was locked");
+  }
+
+  void lock() noexcept {
+    std::uint32_t expected = 0;
+    // acquire: pairs with unlock(); else the section reads what the last one had not yet written.
+    if (TERN_UNLIKELY(
+            !state_.compare_exchange_strong(expected, locked, memory_order_acquire, memory_order_relaxed)))
+      lock_slow();
+  }
+
+  [[nodiscard]] bool try_lock() noexcept {
+    std::uint32_t s = state_.load(memory_order_relaxed);  // relaxed: the CAS decides
+    while ((s & locked) == 0)
+      if (state_.compare_exchange_weak(s, s | locked, memory_order_acquire, memory_order_relaxed))
+        return true;
+    return false;
+  }
+
+  void unlock() noexcept {
+    std::uint32_t expected = locked;
+    // release: pairs with lock(), try_lock() and lock_slow().
+    if (TERN_UNLIKELY(
+            !state_.compare_exchange_strong(expected, 0, memory_order_release, memory_order_relaxed)))
+      unlock_slow(expected);
+  }
+
+ private:
+  enum : std::uint32_t { locked = 1, waiting = 2, woken = 4, starving = 8 };
+  static constexpr os::nanoseconds starvation = 1'000'000;
+  using node = wait_node<Parking>;
+
+  TERN_NOINLINE void lock_slow() noexcept {
+    for (unsigned i = 0; i < Spins; ++i) {
+      // relaxed: a hint.
+      const std::uint32_t s = state_.load(memory_order_relaxed);
+      if ((s & locked) == 0 && try_lock()) return;
+      if ((s & waiting) != 0) break;
+      Atomics::pause();
+    }
+    node me{"mutex", this};
+    for (bool first = true;; first = false) {
+      const bool starved = me.since != 0 && Parking::now() - me.since > starvation;
+      const std::uint32_t own = first ? 0 : std::uint32_t{woken};  // ours to clear
+      guard_.lock();
+      if (take_or_announce(own, starved)) return guard_.unlock();
+      if (first)
+        queue_.push_back(me);
+      else
+        queue_.push_front(me);
+      Parking::park(me.wait, guard_);
+      if (me.granted) return;
+      if (me.since == 0) me.since = Parking::now();
+      me.wait.rearm();
+    }
+  }
+
+  // Requires: guard_. True: the caller owns the mutex. False: the owner's unlock will see that somebody waits.
+  bool take_or_announce(std::uint32_t own, bool starved) noexcept {
+    std::uint32_t s = state_.load(memory_order_relaxed);  // relaxed: the CAS decides
+    for (;;) {
+      if ((s & locked) == 0) {
+        if (state_.compare_exchange_weak(s, (s | locked) & ~own, memory_order_acquire, memory_order_relaxed))
+          return true;
+      } else {
+        const std::uint32_t next = ((s | waiting) & ~own) | (starved ? std::uint32_t{starving} : 0);
+        // relaxed: the queue is read under guard_.
+        if (state_.compare_exchange_weak(s, next, memory_order_relaxed, memory_order_relaxed)) return false;
+      }
+    }
+  }
+
+  TERN_NOINLINE void unlock_slow(std::uint32_t s) noexcept {
+    for (;;) {
+      if ((s & locked) == 0) fatal("a mutex was unlocked that is not locked");
+      if ((s & waiting) != 0 && ((s & woken) == 0 || (s & starving) != 0)) break;
+      if (state_.compare_exchange_weak(s, s & ~std::uint32_t{locked}, memory_order_release,
+                                       memory_order_relaxed))
+        return;
+    }
+    guard_.lock();
+    // relaxed: while locked is ours and guard_ is held nobody else writes the word.
+    s = state_.load(memory_order_relaxed);
+    node* n = queue_.pop_front();
+    TERN_ASSERT(n != nullptr, "mutex: waiting without a waiter");
+    const std::uint32_t rest = queue_.is_empty() ? 0 : std::uint32_t{waiting};
+    if ((s & starving) != 0) {
+      n->granted = true;
+      const node* next = queue_.front();
+      const bool more = next != nullptr && next->since != 0 && Parking::now() - next->since > starvation;
+      state_.store(locked | rest | (s & woken) | (more ? std::uint32_t{starving} : 0), memory_order_relaxed);
+      guard_.unlock();
+    } else {
+      state_.store(locked | woken | rest, memory_order_relaxed);
+      guard_.unlock();
+      state_.fetch_and(~std::uint32_t{locked}, memory_order_release);  // pairs-with: lock(); I4
+    }
+    Parking::unpark(n->wait);
+  }
+
+  typename Atomics::template atomic<std::uint32_t> state_{0};
+  spin_lock<Atomics, Spins> guard_;
+  wait_list<Parking> queue_;  // guard_
+};
+
+}  // namespace tern::inline v1::detail
+
+namespace tern::inline v1 {
+
+/// Lockable (std::lock_guard, std::unique_lock, std::scoped_lock). 24 bytes, constant-initialised. Not recursive.
+///
+/// lock(), try_lock(), unlock(): from fibers and from plain threads, of any runtime; the one that unlocks need not be the one that locked.
+/// Uncontended each is one atomic operation. Not fair, but a waiter that has been passed for 1 ms is served next.
+/// Locking it twice from one fiber waits for ever; unlocking a free one and destroying a locked one end the process.
+using mutex = detail::basic_mutex<>;
+
+}  // namespace tern::inline v1

@@ -1,0 +1,296 @@
+// Select: waits on any number of channel operations at once and performs exactly one.
+//
+// Structure   A case per argument, on the caller's stack: which channel, how to try, and the node that waits. One claim word for all.
+// Protocol    1. Each case is tried under its channel's lock alone, in random order. None ready and `otherwise` given: that.
+//             2. All channels are locked, in the order of their addresses; all are tried again, so that nothing is missed between.
+//             3. All nodes are queued; park; the locks are dropped once the stack is saved.
+//             4. A counterpart takes a node out and claims the word with the node's index, else it leaves the node alone; the value
+//                is handed over under that channel's lock. The timer's end claims the word as well.
+//             5. Woken, all channels are locked again and the nodes that are still queued are taken out. After that no counterpart is
+//                at work on this frame.
+// Invariants  I1 the claim word changes once. I2 locks are taken in one order by all, and a lone one never while another is held.
+// Ordering    The locks of step 5 pair with the counterpart's: its value and `ok` are seen.
+// Rejected    Polling in turn (burns, or sleeps too long). A helper fiber per case (as many switches as cases).
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include <tern/base/random.hpp>
+#include <tern/sync/channel.hpp>
+#include <tern/sync/waiting.hpp>
+
+namespace tern::inline v1::detail {
+
+// Random numbers for the order of cases. Not inlined: the word is thread-local, and a caller may park between two calls.
+TERN_NOINLINE inline std::uint64_t select_random() noexcept {
+  static constinit thread_local fast_random random{0};
+  static constinit thread_local bool seeded = false;
+  if (TERN_UNLIKELY(!seeded)) {
+    random =
+        fast_random{static_cast<std::uint64_t>(to_word(&random)) ^ static_cast<std::uint64_t>(os::now())};
+    seeded = true;
+  }
+  return random.next();
+}
+
+struct select_case {
+  select_case() noexcept = default;
+  select_case(const select_case&) = delete;
+  select_case& operator=(const select_case&) = delete;
+
+  channel_base* channel = nullptr;
+  // Requires: the channel's lock. Tries the operation now.
+  channel_outcome (*attempt)(select_case&, waiter*& wake) noexcept = nullptr;
+  bool is_send = false;
+  channel_node node;
+};
+
+class select_engine {
+ public:
+  static constexpr std::size_t timed_out = SIZE_MAX;
+
+  // Performs one of `cases` and returns its index; its node.ok tells whether the channel was open. `timed_out` when the deadline
+  // came first, at once if `immediate`. `order` and `locks` are scratch of `n` each.
+  static std::size_t run(select_case* const* cases, std::uint32_t* order, channel_base** locks, std::size_t n,
+                         os::nanoseconds deadline, bool immediate) noexcept {
+    shuffle(order, n);
+    for (std::size_t i = 0; i < n; ++i) {
+      select_case& c = *cases[order[i]];
+      c.channel->guard_.lock();
+      waiter* wake = nullptr;
+      const bool done = tried(c, wake);
+      c.channel->leave(wake);
+      if (done) return order[i];
+    }
+    if (immediate) return timed_out;
+    return wait(cases, order, locks, n, deadline);
+  }
+
+ private:
+  struct lock_set {
+    channel_base** channels;
+    std::size_t count;
+    void lock() noexcept {
+      for (std::size_t i = 0; i < count; ++i) channels[i]->guard_.lock();
+    }
+    void unlock() noexcept {
+      for (std::size_t i = 0; i < count; ++i) channels[i]->guard_.unlock();
+    }
+  };
+
+  static void shuffle(std::uint32_t* order, std::size_t n) noexcept {
+    for (std::size_t i = 0; i < n; ++i) order[i] = static_cast<std::uint32_t>(i);
+    if (n < 2) return;
+    fast_random random{select_random()};
+    for (std::size_t i = n; i > 1; --i)
+      std::swap(order[i - 1], order[random.below(static_cast<std::uint32_t>(i))]);
+  }
+
+  static bool tried(select_case& c, waiter*& wake) noexcept {
+    const channel_outcome o = c.attempt(c, wake);
+    c.node.ok = o == channel_outcome::done;
+    return o != channel_outcome::blocked;
+  }
+
+  TERN_NOINLINE static std::size_t wait(select_case* const* cases, const std::uint32_t* order,
+                                        channel_base** locks, std::size_t n,
+                                        os::nanoseconds deadline) noexcept {
+    for (std::size_t i = 0; i < n; ++i) locks[i] = cases[i]->channel;
+    std::sort(locks, locks + n, std::less<>{});
+    lock_set all{locks, static_cast<std::size_t>(std::unique(locks, locks + n) - locks)};
+    all.lock();
+    for (std::size_t i = 0; i < n; ++i) {
+      waiter* wake = nullptr;
+      if (!tried(*cases[order[i]], wake)) continue;
+      all.unlock();
+      if (wake != nullptr) unpark(*wake);
+      return order[i];
+    }
+    claim_word<> claim;
+    waiter me{"select", cases, waiter_kind::multi};
+    for (std::size_t i = 0; i < n; ++i) {
+      channel_node& node = cases[i]->node;
+      node.who = &me;
+      node.select = &claim;
+      node.index = static_cast<std::uint32_t>(i);
+      queue_of(*cases[i]).push_back(node);
+    }
+    const wake_reason why = park_until(me, deadline, &release, &all);
+    const bool late = why == wake_reason::timed_out && claim.claim(claim_word<>::timeout);
+    all.lock();
+    for (std::size_t i = 0; i < n; ++i)
+      if (cases[i]->node.hook.is_linked()) channel_base::node_list::erase(cases[i]->node);
+    all.unlock();
+    return late ? timed_out : claim.winner();
+  }
+
+  static bool release(waiter&, void* all) noexcept {
+    static_cast<lock_set*>(all)->unlock();
+    return true;
+  }
+  static channel_base::node_list& queue_of(select_case& c) noexcept {
+    return c.is_send ? c.channel->senders_ : c.channel->receivers_;
+  }
+};
+
+template <class T, class F>
+class receive_case : public select_case {
+ public:
+  static constexpr bool is_channel_case = true;
+
+  template <class G>
+  receive_case(tern::channel<T>& c, G&& f) : handler_{std::forward<G>(f)} {
+    channel = &c;
+    attempt = [](select_case& self, waiter*& wake) noexcept {
+      return static_cast<tern::channel<T>*>(self.channel)->receive_locked(self.node.value, wake);
+    };
+    node.value = room_.bytes;
+  }
+  void finish() { handler_(node.ok ? room_.take() : std::optional<T>{}); }
+
+ private:
+  typename tern::channel<T>::place room_;
+  F handler_;
+};
+
+// V: T where the case keeps a copy, T& where it refers to the caller's rvalue, which stays as it is unless the case wins.
+template <class T, class F>
+class send_case : public select_case {
+  static constexpr bool is_reference = std::is_reference_v<T>;
+  using value_type = std::remove_reference_t<T>;
+
+ public:
+  static constexpr bool is_channel_case = true;
+
+  template <class U, class G>
+  send_case(tern::channel<value_type>& c, U&& value, G&& f)
+      : value_(std::forward<U>(value)), handler_{std::forward<G>(f)} {
+    channel = &c;
+    is_send = true;
+    attempt = [](select_case& self, waiter*& wake) noexcept {
+      return static_cast<tern::channel<value_type>*>(self.channel)
+          ->send_locked(*static_cast<value_type*>(self.node.value), wake);
+    };
+    node.value = std::addressof(value_);
+  }
+  void finish() {
+    if (!node.ok) throw channel_closed{};
+    handler_();
+  }
+
+ private:
+  T value_;
+  F handler_;
+};
+
+template <class F>
+struct after_case {
+  static constexpr bool is_channel_case = false;
+  os::nanoseconds deadline;
+  F handler;
+  void finish() { handler(); }
+};
+
+template <class F>
+struct otherwise_case {
+  static constexpr bool is_channel_case = false;
+  F handler;
+  void finish() { handler(); }
+};
+
+template <class>
+inline constexpr bool is_otherwise = false;
+template <class F>
+inline constexpr bool is_otherwise<otherwise_case<F>> = true;
+
+}  // namespace tern::inline v1::detail
+
+namespace tern::inline v1 {
+
+/// A case of select: receives from `c`, then calls f(std::optional<T>), empty when the channel is closed.
+template <class T, class F>
+  requires std::is_invocable_v<std::decay_t<F>&, std::optional<T>>
+[[nodiscard]] auto on_receive(channel<T>& c, F&& f) {
+  return detail::receive_case<T, std::decay_t<F>>{c, std::forward<F>(f)};
+}
+
+/// A case of select: sends `value` on `c`, then calls f(). A T given as an rvalue is moved from only if the case is chosen; anything
+/// else is converted to a T at once. When the chosen channel is closed, select throws channel_closed.
+template <class T, class U, class F>
+  requires std::is_convertible_v<U&&, T> && std::is_invocable_v<std::decay_t<F>&>
+[[nodiscard]] auto on_send(channel<T>& c, U&& value, F&& f) {
+  if constexpr (std::is_same_v<U, T>)
+    return detail::send_case<T&, std::decay_t<F>>{c, static_cast<T&>(value), std::forward<F>(f)};
+  else
+    return detail::send_case<T, std::decay_t<F>>{c, std::forward<U>(value), std::forward<F>(f)};
+}
+
+/// A case of select: calls f() when nothing else was possible for the time `d`, counted from here.
+template <class Rep, class Period, class F>
+  requires std::is_invocable_v<std::decay_t<F>&>
+[[nodiscard]] auto after(const std::chrono::duration<Rep, Period>& d, F&& f) {
+  return detail::after_case<std::decay_t<F>>{detail::deadline_in(d), std::forward<F>(f)};
+}
+
+/// A case of select: calls f() when nothing is possible at once.
+template <class F>
+  requires std::is_invocable_v<std::decay_t<F>&>
+[[nodiscard]] auto otherwise(F&& f) {
+  return detail::otherwise_case<std::decay_t<F>>{std::forward<F>(f)};
+}
+
+/// Waits until one of the cases is possible, performs exactly that one, calls its function, and returns its place among the
+/// arguments. Among several that are possible each has the same chance. At most one after and one otherwise. From fibers and plain
+/// threads. Exceptions of the function pass. O(cases log cases) when it waits, O(cases) when it does not.
+template <class... Cases>
+std::size_t select(Cases&&... cases) {
+  static_assert(sizeof...(Cases) > 0, "a select without cases would wait for ever");
+  constexpr std::size_t n = (std::size_t{0} + ... + (std::remove_cvref_t<Cases>::is_channel_case ? 1 : 0));
+  constexpr std::size_t immediate =
+      (std::size_t{0} + ... + (detail::is_otherwise<std::remove_cvref_t<Cases>> ? 1 : 0));
+  static_assert(immediate <= 1 && sizeof...(Cases) - n - immediate <= 1,
+                "at most one after and one otherwise");
+
+  std::array<detail::select_case*, n + 1> operations{};
+  std::array<std::size_t, n + 1> places{};
+  detail::os::nanoseconds deadline = detail::os::never;
+  std::size_t fallback = 0;
+  std::size_t filled = 0;
+  std::size_t place = 0;
+  const auto enter = [&](auto& c) {
+    using type = std::remove_cvref_t<decltype(c)>;
+    if constexpr (type::is_channel_case) {
+      operations[filled] = &c;
+      places[filled++] = place;
+    } else if constexpr (detail::is_otherwise<type>) {
+      fallback = place;
+    } else {
+      deadline = c.deadline;
+      if (immediate == 0) fallback = place;
+    }
+    ++place;
+  };
+  (enter(cases), ...);
+
+  std::array<std::uint32_t, n + 1> order;
+  std::array<detail::channel_base*, n + 1> locks;
+  const std::size_t won =
+      detail::select_engine::run(operations.data(), order.data(), locks.data(), n, deadline, immediate != 0);
+  const std::size_t chosen = won == detail::select_engine::timed_out ? fallback : places[won];
+  place = 0;
+  const auto finish = [&](auto& c) {
+    if (place++ == chosen) c.finish();
+  };
+  (finish(cases), ...);
+  return chosen;
+}
+
+}  // namespace tern::inline v1

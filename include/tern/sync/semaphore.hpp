@@ -1,0 +1,158 @@
+// Counting semaphore.
+//
+// Structure   word_: permits in the low half, waiters in the high half.
+// Protocol    acquire  1. permits > 0: CAS one away. Else, under guard_: 2. the same again   3. CAS one waiter in, queue, park; who
+//                      is woken owns its permit.
+//             release  1. no waiters: CAS permits up. Else, under guard_: 2. permits go to the first waiters, the rest to the word.
+// Invariants  I1 waiters > 0 => permits = 0, outside guard_: so the order is first come, first served. I2 the high half is the
+//             length of queue_, under guard_. I3 a release touches nothing after its CAS or its unlock of guard_.
+// Ordering    The release of each CAS in release() pairs with the acquire of the CAS that takes the permit, or with park.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <tern/base/assert.hpp>
+#include <tern/sync/waiting.hpp>
+
+namespace tern::inline v1::detail {
+
+template <class Atomics = native_atomics, class Parking = fiber_parking>
+class basic_semaphore {
+ public:
+  static constexpr std::uint32_t max_permits = 0x7fff'ffff;
+
+  constexpr explicit basic_semaphore(std::uint32_t permits) noexcept : word_{permits} {
+    if (permits > max_permits) fatal("a semaphore holds at most 2^31 - 1 permits");
+  }
+  basic_semaphore(const basic_semaphore&) = delete;
+  basic_semaphore& operator=(const basic_semaphore&) = delete;
+  ~basic_semaphore() {
+    // relaxed: as for every destructor.
+    if (waiters(word_.load(memory_order_relaxed)) != 0)
+      fatal("a semaphore was destroyed while somebody waits for it");
+  }
+
+  [[nodiscard]] bool try_acquire() noexcept {
+    std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
+    while (permits(w) > 0)
+      // acquire: pairs with release(); else what the releaser did before may be unseen.
+      if (word_.compare_exchange_weak(w, w - 1, memory_order_acquire, memory_order_relaxed)) return true;
+    return false;
+  }
+
+  void acquire() noexcept {
+    if (TERN_LIKELY(try_acquire())) return;
+    node me{"semaphore", this};
+    guard_.lock();
+    if (take_or_queue(me)) return guard_.unlock();
+    Parking::park(me.wait, guard_);
+  }
+
+  [[nodiscard]] bool try_acquire_until_ns(os::nanoseconds deadline) noexcept {
+    if (try_acquire()) return true;
+    node me{"semaphore", this};
+    guard_.lock();
+    if (take_or_queue(me)) {
+      guard_.unlock();
+      return true;
+    }
+    static_cast<void>(Parking::park_until(me.wait, deadline, guard_));
+    guard_.lock();
+    if (!me.granted) {
+      wait_list<Parking>::erase(me);
+      word_.fetch_sub(one_waiter, memory_order_relaxed);  // relaxed: guard_ orders the queue's count
+    }
+    guard_.unlock();
+    return me.granted;
+  }
+
+  void release(std::uint32_t n) noexcept {
+    std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
+    while (waiters(w) == 0) {
+      if (n > max_permits - permits(w)) fatal("a semaphore was released beyond 2^31 - 1 permits");
+      if (word_.compare_exchange_weak(w, w + n, memory_order_release, memory_order_relaxed)) return;
+    }
+    release_slow(n);
+  }
+
+ private:
+  using node = wait_node<Parking>;
+  static constexpr std::uint64_t one_waiter = std::uint64_t{1} << 32;
+  static constexpr std::uint32_t permits(std::uint64_t w) noexcept { return static_cast<std::uint32_t>(w); }
+  static constexpr std::uint32_t waiters(std::uint64_t w) noexcept {
+    return static_cast<std::uint32_t>(w >> 32);
+  }
+
+  // Requires: guard_. True: the caller has a permit.
+  bool take_or_queue(node& me) noexcept {
+    std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
+    for (;;) {
+      if (permits(w) > 0) {
+        if (word_.compare_exchange_weak(w, w - 1, memory_order_acquire, memory_order_relaxed)) return true;
+        // relaxed: a release that sees the waiter takes guard_ before it looks into the queue.
+      } else if (word_.compare_exchange_weak(w, w + one_waiter, memory_order_relaxed, memory_order_relaxed)) {
+        queue_.push_back(me);
+        return false;
+      }
+    }
+  }
+
+  TERN_NOINLINE void release_slow(std::uint32_t n) noexcept {
+    wait_list<Parking> later;
+    guard_.lock();
+    std::uint32_t served = 0;
+    for (; served < n; ++served) {
+      node* first = queue_.pop_front();
+      if (first == nullptr) break;
+      first->granted = true;
+      wake_or_keep(*first, later);
+    }
+    std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
+    for (;;) {
+      const std::uint64_t next = w - served * one_waiter + (n - served);
+      if (n - served > max_permits - permits(w)) fatal("a semaphore was released beyond 2^31 - 1 permits");
+      if (word_.compare_exchange_weak(w, next, memory_order_release, memory_order_relaxed)) break;
+    }
+    guard_.unlock();
+    unpark_all(later);
+  }
+
+  typename Atomics::template atomic<std::uint64_t> word_;
+  spin_lock<Atomics> guard_;
+  wait_list<Parking> queue_;  // guard_
+};
+
+}  // namespace tern::inline v1::detail
+
+namespace tern::inline v1 {
+
+/// Counting semaphore for fibers and plain threads. First come, first served. 32 bytes.
+class semaphore : detail::basic_semaphore<> {
+  using base = detail::basic_semaphore<>;
+
+ public:
+  /// Starts with `permits`, at most max(). More ends the process.
+  constexpr explicit semaphore(std::uint32_t permits = 0) noexcept : base{permits} {}
+
+  static constexpr std::uint32_t max() noexcept { return max_permits; }
+
+  /// Takes a permit; waits for one. Uncontended one atomic operation.
+  using base::acquire;
+  /// Takes a permit if one is there.
+  using base::try_acquire;
+
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& d) noexcept {
+    return try_acquire_until_ns(detail::deadline_in(d));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& t) noexcept {
+    return try_acquire_until_ns(detail::deadline_at(t));
+  }
+
+  /// Gives `n` permits back. Beyond max() in all: ends the process. O(waiters served).
+  void release(std::uint32_t n = 1) noexcept { base::release(n); }
+};
+
+}  // namespace tern::inline v1

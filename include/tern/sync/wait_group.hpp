@@ -1,0 +1,93 @@
+// Wait group: waits until a count is back at zero.
+//
+// Structure   word_: the count in the low half, waiters in the high half.
+// Protocol    add   CAS the count. If that makes it zero and somebody waits: under guard_, CAS count and waiters to zero together, take
+//                   the whole queue, unpark.
+//             wait  count 0: done. Else, under guard_: CAS one waiter in, queue, park.
+// Invariants  I1 the high half is the length of queue_, under guard_; it grows only while the count is not zero, so the CAS to zero ends
+//                exactly the waits that began before it, also when the group is used again at once.
+// Ordering    The release of each add pairs with the acquire of wait, or with unpark: what was done before done() is seen.
+#pragma once
+
+#include <cstdint>
+
+#include <tern/base/assert.hpp>
+#include <tern/sync/waiting.hpp>
+
+namespace tern::inline v1::detail {
+
+template <class Atomics = native_atomics, class Parking = fiber_parking>
+class basic_wait_group {
+ public:
+  constexpr explicit basic_wait_group(std::uint32_t count = 0) noexcept : word_{count} {}
+  basic_wait_group(const basic_wait_group&) = delete;
+  basic_wait_group& operator=(const basic_wait_group&) = delete;
+  ~basic_wait_group() {
+    // relaxed: as for every destructor.
+    if ((word_.load(memory_order_relaxed) >> 32) != 0)
+      fatal("a wait group was destroyed while somebody waits for it");
+  }
+
+  void add(std::int32_t n = 1) noexcept {
+    std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
+    for (;;) {
+      const std::int64_t count = static_cast<std::int64_t>(w & 0xffff'ffffu) + n;
+      if (count < 0) fatal("a wait group's count went below zero");
+      if (count > 0x7fff'ffff) fatal("a wait group's count went beyond 2^31 - 1");
+      if (count == 0 && (w >> 32) != 0) {
+        if (finish_slow(w)) return;
+        continue;
+      }
+      const std::uint64_t next = (w & ~std::uint64_t{0xffff'ffffu}) | static_cast<std::uint64_t>(count);
+      // release: pairs with wait(). acquire: the last done() hands on what the others released.
+      if (word_.compare_exchange_weak(w, next, memory_order_acq_rel, memory_order_relaxed)) return;
+    }
+  }
+  void done() noexcept { add(-1); }
+
+  void wait() noexcept {
+    // acquire: pairs with add().
+    if ((word_.load(memory_order_acquire) & 0xffff'ffffu) == 0) return;
+    wait_node<Parking> me{"wait group", this};
+    guard_.lock();
+    std::uint64_t w = word_.load(memory_order_acquire);
+    for (;;) {
+      if ((w & 0xffff'ffffu) == 0) return guard_.unlock();
+      // relaxed: who sees the waiter takes guard_ before it looks into the queue.
+      if (word_.compare_exchange_weak(w, w + (std::uint64_t{1} << 32), memory_order_relaxed,
+                                      memory_order_acquire))
+        break;
+    }
+    queue_.push_back(me);
+    Parking::park(me.wait, guard_);
+  }
+
+ private:
+  // The add that found `w` would make the count zero. False, with the new word, if somebody else changed it.
+  TERN_NOINLINE bool finish_slow(std::uint64_t& w) noexcept {
+    wait_list<Parking> later;
+    guard_.lock();
+    const bool ended = word_.compare_exchange_strong(w, 0, memory_order_acq_rel, memory_order_relaxed);
+    if (ended)
+      while (wait_node<Parking>* n = queue_.pop_front()) later.push_back(*n);
+    guard_.unlock();
+    unpark_all(later);
+    return ended;
+  }
+
+  typename Atomics::template atomic<std::uint64_t> word_;
+  spin_lock<Atomics> guard_;
+  wait_list<Parking> queue_;  // guard_
+};
+
+}  // namespace tern::inline v1::detail
+
+namespace tern::inline v1 {
+
+/// Counts work in progress; wait() returns when the count is zero. For fibers and plain threads. 32 bytes, constant-initialised.
+///
+/// add(n) before the work starts, done() when it has ended, wait() from any number of fibers. May be used again. A count below zero
+/// or beyond 2^31 - 1, and destruction while somebody waits, end the process. add and done are one atomic operation.
+using wait_group = detail::basic_wait_group<>;
+
+}  // namespace tern::inline v1
