@@ -153,7 +153,7 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
     }
     if (fiber* f = p.ring.pop()) return f;
   }
-  // acq_rel: as in pick_local().
+  // acq_rel: as in pick_any().
   if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel)) return f;
   return p.ring.pop();
 }
@@ -173,21 +173,23 @@ TERN_COLD inline fiber* admit_slow(processor& p, fiber* f) noexcept {
   return nullptr;
 }
 
-// The next fiber of p's own queues.
-TERN_ALWAYS_INLINE fiber* pick_local(processor& p) noexcept {
+// The next fiber of p's own queues, before the collector's say.
+TERN_ALWAYS_INLINE fiber* pick_any(processor& p) noexcept {
   // relaxed: own word; read by thieves and the monitor as a sign of life.
   const std::uint64_t tick = p.tick.load(memory_order_relaxed) + 1;
   p.tick.store(tick, memory_order_relaxed);
-  fiber* f;
   // relaxed: a request is answered at the next dispatch at the latest; its own RMW orders.
-  if (TERN_UNLIKELY(tick >= p.next_poll || p.request.load(memory_order_relaxed) != 0)) {
-    f = pick_slow(p);
-  } else {
-    f = p.run_next.load(memory_order_relaxed);  // relaxed: the exchange decides
-    // acq_rel: pairs with make_ready() of the owner before it, and with the CAS of a thief.
-    if (f != nullptr) f = p.run_next.exchange(nullptr, memory_order_acq_rel);
-    if (f == nullptr) f = p.ring.pop();
-  }
+  if (TERN_UNLIKELY(tick >= p.next_poll || p.request.load(memory_order_relaxed) != 0)) return pick_slow(p);
+  fiber* f = p.run_next.load(memory_order_relaxed);  // relaxed: the exchange decides
+  // acq_rel: pairs with make_ready() of the owner before it, and with the CAS of a thief.
+  if (f != nullptr) f = p.run_next.exchange(nullptr, memory_order_acq_rel);
+  return f != nullptr ? f : p.ring.pop();
+}
+
+// The next fiber of p's own queues that may run.
+TERN_ALWAYS_INLINE fiber* pick_local(processor& p) noexcept {
+  fiber* f = pick_any(p);
+  // relaxed: see mark_saved().
   if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0) && f != nullptr) f = admit_slow(p, f);
   return f;
 }

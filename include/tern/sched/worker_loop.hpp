@@ -158,7 +158,7 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
     fiber* f = nullptr;
     if ((p.request.load(memory_order_relaxed) & request_retire) == 0) {
       if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
-      f = pick_local(p);
+      f = pick_any(p);
       if (f == nullptr) f = take_injected(p);
       if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p);
     } else {

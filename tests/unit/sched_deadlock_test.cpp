@@ -1,0 +1,83 @@
+// The deadlock report: who is named, how the process ends, and when it is not given.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include <tern/sched.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace tern::detail;
+
+void park_for_ever(const char* what) {
+  waiter w{what, nullptr, waiter_kind::multi};
+  park(w);
+}
+
+void three_that_wait(tern::deadlock_policy policy) {
+  tern::run(tern::runtime_options{.processors = 2, .on_deadlock = policy}, [] {
+    tern::thread a{{.name = "first"}, [] { park_for_ever("a letter"); }};
+    tern::thread b{{.name = "second"}, [] { park_for_ever("a parcel"); }};
+    b.join();
+    a.join();
+  });
+}
+
+class SchedDeadlockDeath : public testing::Test {
+ protected:
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+TEST_F(SchedDeadlockDeath, EveryFiberIsNamedAndTheStatusIsDistinct) {
+  EXPECT_EXIT(three_that_wait(tern::deadlock_policy::fatal),
+              testing::ExitedWithCode(tern::deadlock_exit_status),
+              "deadlock(.|\n)*'main': waiting for thread::join(.|\n)*'first': waiting for a letter");
+  EXPECT_EXIT(three_that_wait(tern::deadlock_policy::fatal),
+              testing::ExitedWithCode(tern::deadlock_exit_status),
+              "'second': waiting for a parcel(.|\n)*3 fiber");
+}
+
+bool emulated_or_watched() {
+  // An emulator or a tool adds threads of its own, which count as foreign: then only a warning is due.
+  return foreign_threads() != 1;  // 1: this thread
+}
+
+TEST_F(SchedDeadlockDeath, AutomaticEndsAProcessWithoutForeignThreads) {
+  if (emulated_or_watched()) GTEST_SKIP() << "the process has threads that are not ours";
+  EXPECT_EXIT(three_that_wait(tern::deadlock_policy::automatic),
+              testing::ExitedWithCode(tern::deadlock_exit_status), "deadlock");
+}
+
+TEST_F(SchedDeadlockDeath, AForeignThreadMakesItAWarning) {
+  const auto body = [] {
+    std::atomic<waiter*> parked{nullptr};
+    std::thread rescuer{[&] {
+      std::this_thread::sleep_for(1s);
+      unpark(*parked.load());
+    }};
+    tern::run([&] {
+      waiter w{"the rescuer", nullptr, waiter_kind::multi};
+      parked = &w;
+      park(w);
+    });
+    rescuer.join();
+    std::exit(3);
+  };
+  EXPECT_EXIT(body(), testing::ExitedWithCode(3), "warning(.|\n)*waiting for the rescuer");
+}
+
+TEST_F(SchedDeadlockDeath, NoReportWhileATimerOrABlockedFiberCanMoveOn) {
+  const auto body = [] {
+    tern::run(tern::runtime_options{.processors = 1, .on_deadlock = tern::deadlock_policy::fatal}, [] {
+      tern::this_thread::sleep_for(300ms);
+      tern::blocking([] { std::this_thread::sleep_for(300ms); });
+    });
+    std::exit(4);
+  };
+  EXPECT_EXIT(body(), testing::ExitedWithCode(4), "");
+}
+
+}  // namespace

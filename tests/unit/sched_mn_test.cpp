@@ -1,0 +1,317 @@
+// The scheduler is M:N in truth: work is stolen both ways, fibers migrate, a blocked worker's processor is taken over, hogs do not
+// stop the others, runtimes can be restarted and live side by side.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include <tern/os/thread.hpp>
+#include <tern/sched.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using clock_type = std::chrono::steady_clock;
+
+// Computes for at least `d` without a scheduling point.
+void hog_for(clock_type::duration d) {
+  const auto end = clock_type::now() + d;
+  while (clock_type::now() < end) {
+  }
+}
+
+constexpr auto patience = 60s;
+
+template <class F>
+bool eventually(F&& condition) {
+  const auto end = clock_type::now() + patience;
+  while (!condition()) {
+    if (clock_type::now() > end) return false;
+    tern::this_thread::yield();
+  }
+  return true;
+}
+
+TEST(SchedMn, TenThousandFibersOnTwoWorkersAreStolenBothWays) {
+  tern::runtime rt{{.processors = 2}};
+  std::set<int> threads;
+  tern::detail::futex_lock lock;
+  std::atomic<int> ended{0};
+  bool both = false;
+  // Every round gives each processor the chance to run dry first; a loaded machine may need several.
+  for (int round = 0; round < 200 && !both; ++round) {
+    rt.run([&] {
+      std::vector<tern::thread> all;
+      all.reserve(10'000);
+      for (int i = 0; i < 10'000; ++i)
+        all.emplace_back([&, i] {
+          volatile int x = 0;
+          for (int k = 0; k < (i % 64) * 20; ++k) x = x + 1;
+          if (i % 3 == 0) tern::this_thread::yield();
+          if (i % 100 == 0) {
+            tern::detail::lock_scope hold{lock};
+            threads.insert(tern::detail::os::thread_id());
+          }
+          ++ended;
+        });
+      for (auto& t : all) t.join();
+    });
+    EXPECT_EQ(ended.exchange(0), 10'000);
+    const auto s = rt.statistics();
+    both = s.processors[0].stolen > 0 && s.processors[1].stolen > 0 && threads.size() >= 2;
+  }
+  const auto s = rt.statistics();
+  EXPECT_TRUE(both) << s.text();
+  EXPECT_EQ(s.total.spawned, s.total.finished);
+  EXPECT_EQ(s.live_fibers, 0u);
+  RecordProperty("stolen_by_0", static_cast<int>(s.processors[0].stolen));
+  RecordProperty("stolen_by_1", static_cast<int>(s.processors[1].stolen));
+}
+
+TEST(SchedMn, AFiberIsResumedOnAnotherWorkerThanItParkedOn) {
+  tern::runtime rt{{.processors = 2}};
+  rt.run([&] {
+    std::atomic<bool> migrated{false};
+    std::vector<tern::thread> all;
+    for (int i = 0; i < 8; ++i)
+      all.emplace_back([&] {
+        const auto end = clock_type::now() + patience;
+        while (!migrated && clock_type::now() < end) {
+          const int before = tern::detail::os::thread_id();
+          tern::this_thread::sleep_for(50us);
+          if (tern::detail::os::thread_id() != before) migrated = true;
+          hog_for(30us);
+        }
+      });
+    for (auto& t : all) t.join();
+    EXPECT_TRUE(migrated);
+  });
+}
+
+TEST(SchedMn, ABlockedWorkersProcessorIsTakenOver) {
+  tern::runtime rt{{.processors = 1}};
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  rt.run([&] {
+    std::atomic<bool> wrote{false};
+    tern::thread reader{[&] {
+      char c = 0;
+      // With one processor the writer can only run if this one's is given away.
+      const auto n = tern::blocking([&] { return ::read(ends[0], &c, 1); });
+      EXPECT_EQ(n, 1);
+      EXPECT_EQ(c, 'x');
+      EXPECT_TRUE(wrote);
+    }};
+    tern::thread writer{[&] {
+      tern::this_thread::yield();
+      wrote = true;
+      EXPECT_EQ(::write(ends[1], "x", 1), 1);
+    }};
+    reader.join();
+    writer.join();
+  });
+  const auto s = rt.statistics();
+  EXPECT_GE(s.total.blocking_calls, 1u);
+  EXPECT_GE(s.total.handed_off, 1u) << s.text();
+  EXPECT_GE(s.workers, 2u);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST(SchedMn, WorkThatArrivesWhileAllProcessorsAreLentIsRun) {
+  tern::runtime rt{{.processors = 2}};
+  std::atomic<int> inside{0};
+  std::atomic<bool> go{false};
+  std::vector<tern::thread> blocked;
+  for (int i = 0; i < 2; ++i)
+    blocked.push_back(rt.spawn([&] {
+      tern::blocking([&] {
+        ++inside;
+        while (!go) ::usleep(100);
+      });
+    }));
+  while (inside != 2) ::usleep(100);
+  // Nobody holds a processor now: this must adopt a lent one.
+  EXPECT_EQ(rt.run([] { return 5; }), 5);
+  // A timer on a lent processor's heap needs somebody to sleep for it.
+  rt.run([] { tern::this_thread::sleep_for(2ms); });
+  go = true;
+  for (auto& t : blocked) t.join();
+}
+
+TEST(SchedMn, BlockingReturnsValuesAndExceptions) {
+  tern::run([] {
+    EXPECT_EQ(tern::blocking([] { return 7; }), 7);
+    EXPECT_THROW(tern::blocking([]() -> int { throw std::runtime_error("x"); }), std::runtime_error);
+    std::atomic<int> n{0};
+    std::vector<tern::thread> all;
+    for (int i = 0; i < 30; ++i)
+      all.emplace_back([&] {
+        for (int k = 0; k < 20; ++k) {
+          tern::blocking([&] { ++n; });
+          if (k % 5 == 0) tern::this_thread::yield();
+        }
+      });
+    for (auto& t : all) t.join();
+    EXPECT_EQ(n.load(), 600);
+  });
+  EXPECT_EQ(tern::blocking([] { return 8; }), 8) << "on a plain thread it is a call";
+}
+
+TEST(SchedMn, HogsOnEveryProcessorDoNotStopTheOthers) {
+  tern::runtime rt{{.processors = 2}};
+  rt.run([&] {
+    std::atomic<bool> stop{false};
+    std::atomic<int> others{0};
+    std::vector<tern::thread> hogs;
+    for (int i = 0; i < 2; ++i)
+      hogs.emplace_back([&] {
+        while (!stop) {
+        }
+      });
+    // This fiber itself is queued behind the hogs now and then: only an extra processor lets it go on.
+    tern::this_thread::sleep_for(5ms);
+    std::vector<tern::thread> all;
+    for (int i = 0; i < 100; ++i)
+      all.emplace_back([&] {
+        tern::this_thread::yield();
+        ++others;
+      });
+    for (auto& t : all) t.join();
+    EXPECT_EQ(others.load(), 100);
+    stop = true;
+    for (auto& t : hogs) t.join();
+  });
+  EXPECT_GE(rt.statistics().extra_processors_added, 1u);
+  // Extra ones retire once nothing hogs: the regular number serves again.
+  rt.run([] {
+    std::atomic<int> n{0};
+    for (int round = 0; round < 20; ++round) {
+      tern::nursery nu;
+      for (int i = 0; i < 50; ++i) nu.spawn([&] { ++n; });
+      nu.wait();
+      tern::this_thread::sleep_for(2ms);
+    }
+    EXPECT_EQ(n.load(), 1000);
+  });
+}
+
+TEST(SchedMn, ExtraProcessorsRetire) {
+  tern::runtime rt{{.processors = 1}};
+  for (int round = 0; round < 3; ++round)
+    rt.run([&] {
+      std::atomic<bool> stop{false};
+      tern::thread hog{[&] {
+        while (!stop) {
+        }
+      }};
+      tern::this_thread::sleep_for(1ms);  // another fiber must end the hog
+      tern::thread t{[&] { stop = true; }};
+      t.join();
+      hog.join();
+      EXPECT_TRUE(eventually([&] {
+        tern::this_thread::sleep_for(1ms);
+        int used = 0;
+        tern::detail::for_each_processor([&](tern::detail::processor& p) { used += p.extra ? 1 : 0; });
+        return used == 0;
+      }));
+    });
+  EXPECT_GE(rt.statistics().extra_processors_added, 3u);
+}
+
+TEST(SchedMn, YieldingFibersDoNotStarveTimersAndInjectedWork) {
+  tern::runtime rt{{.processors = 1}};
+  std::atomic<bool> stop{false};
+  std::vector<tern::thread> busy;
+  for (int i = 0; i < 3; ++i)
+    busy.push_back(rt.spawn([&] {
+      while (!stop) tern::this_thread::yield();
+    }));
+  EXPECT_EQ(rt.run([] { return 1; }), 1) << "injected";
+  rt.run([] { tern::this_thread::sleep_for(1ms); });
+  stop = true;
+  for (auto& t : busy) t.join();
+}
+
+TEST(SchedMn, RestartInOneProcess) {
+  for (int i = 0; i < 30; ++i) {
+    const int n = tern::run(tern::runtime_options{.processors = 1u + static_cast<unsigned>(i % 3)}, [i] {
+      int sum = 0;
+      tern::thread t{[&] { sum += i; }};
+      t.join();
+      return sum;
+    });
+    EXPECT_EQ(n, i);
+  }
+}
+
+TEST(SchedMn, TwoRuntimesAtOnceAndNested) {
+  tern::runtime a{{.processors = 2, .name = "a"}};
+  tern::runtime b{{.processors = 1, .name = "b"}};
+  std::atomic<int> n{0};
+  a.run([&] {
+    tern::nursery nu;
+    for (int i = 0; i < 20; ++i)
+      nu.spawn([&] {
+        // The fiber of a waits for one of b, which is run by b's workers.
+        n += b.run([&] {
+          tern::this_thread::yield();
+          return 1;
+        });
+      });
+    nu.wait();
+  });
+  EXPECT_EQ(n.load(), 20);
+  EXPECT_EQ(b.statistics().total.finished, 20u);
+}
+
+TEST(SchedMn, RunFromSeveralThreadsAtOnce) {
+  tern::runtime rt{{.processors = 2}};
+  std::atomic<int> sum{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 6; ++i)
+    threads.emplace_back([&] {
+      for (int k = 0; k < 50; ++k) sum += rt.run([] { return 1; });
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(sum.load(), 300);
+}
+
+TEST(SchedMn, AHundredThousandFibersLeaveNothing) {
+#if TERN_TSAN
+  const int count = 4'000;  // clang's TSan bears about 20,000 at once
+#else
+  const int count = 100'000;
+#endif
+  tern::runtime rt{{.processors = 2}};
+  std::atomic<int> n{0};
+  rt.run([&] {
+    for (int batch = 0; batch < 10; ++batch) {
+      tern::nursery nu;
+      for (int i = 0; i < count / 10; ++i) nu.spawn([&] { ++n; });
+      nu.wait();
+    }
+  });
+  EXPECT_EQ(n.load(), count);
+  EXPECT_EQ(rt.statistics().live_fibers, 0u);
+}
+
+TEST(SchedMn, CountersHaveATextForm) {
+  tern::runtime rt{{.processors = 2}};
+  rt.run([] { tern::thread{[] {}}.join(); });
+  const auto s = rt.statistics();
+  EXPECT_EQ(s.total.spawned, 2u);
+  EXPECT_NE(s.text().find("processor 1:"), std::string::npos);
+  EXPECT_NE(s.text().find("spawned=2"), std::string::npos) << s.text();
+}
+
+TEST(SchedMn, ImpossibleOptionsThrow) {
+  EXPECT_THROW(tern::runtime({.processors = 1000}), std::system_error);
+  EXPECT_THROW(tern::runtime({.processors = 1, .stack_size = 1u << 30}), std::system_error);
+}
+
+}  // namespace
