@@ -30,6 +30,12 @@ class futex_lock {
     lock_slow();
   }
 
+  bool try_lock() noexcept {
+    std::uint32_t expected = 0;
+    return state_.compare_exchange_strong(expected, 1, memory_order_acquire,
+                                          memory_order_relaxed);  // pairs-with: unlock()
+  }
+
   void unlock() noexcept {
     // pairs-with: lock(), lock_slow().
     if (TERN_UNLIKELY(state_.exchange(0, memory_order_release) == 2)) os::futex_wake(state_, 1);

@@ -5,6 +5,7 @@
 // Nothing here must be set by a user. The macros that may be set on the command line are
 //   TERN_DEBUG_LEVEL  0 off (default with NDEBUG), 1 cheap checks (default without), 2 internal, 3 O(n) checks
 //   TERN_PERTURB      1: yield at random at every atomic operation, to widen races in tests
+//   TERN_GC_WITHOUT_* 1: test-only mutants of the collector, see below
 
 #if !defined(__linux__)
 #error "tern runs on Linux only"
@@ -48,6 +49,21 @@
 
 #ifndef TERN_PERTURB
 #define TERN_PERTURB 0
+#endif
+
+// Test only: each leaves out one part that the collector's soundness rests on, so that a test can show that it would be missed.
+// Set to 1 before the first include of a whole program; never in a program that wants its objects.
+#ifndef TERN_GC_WITHOUT_BARRIER
+#define TERN_GC_WITHOUT_BARRIER 0
+#endif
+#ifndef TERN_GC_WITHOUT_RESCAN
+#define TERN_GC_WITHOUT_RESCAN 0
+#endif
+#ifndef TERN_GC_WITHOUT_TERMINATION_COUNTS
+#define TERN_GC_WITHOUT_TERMINATION_COUNTS 0
+#endif
+#ifndef TERN_GC_WITHOUT_BLACK_ALLOCATION
+#define TERN_GC_WITHOUT_BLACK_ALLOCATION 0
 #endif
 
 #define TERN_ALWAYS_INLINE [[gnu::always_inline]] inline

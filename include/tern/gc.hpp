@@ -1,0 +1,18 @@
+#pragma once
+
+/// Managed memory: objects that live as long as a stack, a handle or another object leads to them, cycles included.
+///
+///   struct node {
+///     tern::gc::member<node> next;
+///     int value = 0;
+///     void trace(tern::gc::visitor& v) const { v(next); }
+///   };
+///   node* n = tern::gc::make<node>();     // a raw pointer on a stack is a root
+///   tern::gc::handle<node> h{n};          // so is a handle, anywhere
+///
+/// A concurrent mark-sweep collector, without a global stop. gc/README.md tells what a program must keep.
+
+#include <tern/gc/control.hpp>
+#include <tern/gc/handle.hpp>
+#include <tern/gc/make.hpp>
+#include <tern/gc/member.hpp>

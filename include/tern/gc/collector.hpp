@@ -1,0 +1,417 @@
+// The collector: its thread, the cycle, and who starts it.
+//
+// Context     One thread marks and sweeps, another runs destructors. Both start with the first managed object. handshake.hpp holds
+//             the protocol and why it is sound; this file is its driver.
+// Structure   idle -> barrier on -> first round (roots) -> [mark -> round]* -> end of marking -> sweep -> idle
+// Protocol    1. the flag and the scheduler's hooks are switched on, handshake barrier_on
+//             2. handshake round: black allocation, stacks of running mutators; then saved fibers, handles, registered ranges
+//             3. mark until no queue holds anything, in quanta, so that assisting mutators get the mark lock in between
+//             4. a further round; if nothing was greyed in it (R4), marking ends, else 3
+//             5. under weak_lock: judge again, clear weak slots. Lists are flipped, flag and hooks off, handshake sweep
+//             6. sweep all spans of the last epoch; mutators sweep some on their way. The next cycle waits for the end of it
+// Invariants  I1 only this thread posts handshakes and changes phases. I2 between 5 and the last ack no span is swept.
+// Limits      One marker at a time: on more than two CPUs marking does not become faster.
+#pragma once
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include <tern/alloc/root_ranges.hpp>
+#include <tern/gc/fibers.hpp>
+#include <tern/gc/marker.hpp>
+#include <tern/gc/roots.hpp>
+#include <tern/os/thread.hpp>
+
+namespace tern::inline v1::detail::gc {
+
+void verify_marks() noexcept;  // verifier.hpp
+
+class collector {
+ public:
+  constexpr collector() noexcept = default;
+
+  // ---- the thread ----
+
+  static void* thread_entry(void*) {
+    service_threads.fetch_add(1, memory_order_relaxed);  // relaxed: a count
+    the_collector().run();
+    return nullptr;
+  }
+
+  static collector& the_collector() noexcept {
+    static constinit collector c;
+    return c;
+  }
+
+  // ---- the cycle's parts ----
+
+  std::uint64_t post(handshake_kind kind) noexcept {
+    std::uint64_t n;
+    {
+      lock_scope hold{state.mutators_lock};
+      if (kind == handshake_kind::round) {
+        state.round.store(state.round.load(memory_order_relaxed) + 1,
+                          memory_order_relaxed);  // relaxed: before the request
+        state.allocation_black = true;
+      }
+      if (kind == handshake_kind::sweep) state.allocation_black = false;
+      n = state.request.post(kind);
+    }
+    request_safepoint_all();
+    return n;
+  }
+
+  // Until every mutator has acked: idle ones by our hand. `keep`: leave claimed ports claimed (the verifier stops the world).
+  void wait_for_acks(std::uint64_t n, bool keep = false) noexcept {
+    const os::nanoseconds begin = os::now();
+    os::nanoseconds last_kick = begin;
+    for (unsigned tries = 0;; ++tries) {
+      const std::uint32_t seen = state.ack_word.load(memory_order_acquire);  // pairs-with: wake_collector()
+      if (all_acked(n, keep)) break;
+      if (tries < 64) {
+        spin_pause();
+        continue;
+      }
+      const os::nanoseconds now = os::now();
+      if (now - last_kick > 2'000'000) {
+        last_kick = now;
+        kick_late(n);
+      }
+      state.collector_waits.store(1, memory_order_relaxed);  // relaxed: a missed wake costs the timeout
+      os::futex_wait(state.ack_word, seen, now + 200'000);
+      state.collector_waits.store(0, memory_order_relaxed);
+    }
+    const auto ns = static_cast<std::uint64_t>(os::now() - begin);
+    bump(state.counters.handshakes);
+    bump(state.counters.handshake_ns, ns);
+    raise_to(state.counters.handshake_max_ns, ns);
+  }
+
+  void handshake(handshake_kind kind) noexcept { wait_for_acks(post(kind)); }
+
+ private:
+  static bool all_acked(std::uint64_t n, bool keep) noexcept {
+    bool all = true;
+    lock_scope hold{state.mutators_lock};
+    for (mutator* m = state.mutators.front(); m != nullptr; m = state.mutators.next(*m)) {
+      if (m->port.acked() == n) continue;
+      if (!m->port.try_claim()) {
+        all = false;
+        continue;
+      }
+      // Between the look and the claim it may have run and acked.
+      if (m->port.acked() != n) serve_idle(*m, n);
+      if (keep)
+        m->claimed_by_verifier = true;
+      else
+        m->port.unclaim();
+    }
+    return all;
+  }
+
+  // Mutators that are late: processors that sleep since before the hooks were installed are woken once; plain threads get a signal.
+  static void kick_late(std::uint64_t n) noexcept;
+
+  void run() noexcept {
+    for (;;) {
+      const std::uint32_t seen = state.wake.load(memory_order_acquire);  // pairs-with: request_cycle()
+      if (state.wanted.load(memory_order_seq_cst) > state.completed.load(memory_order_relaxed)) {
+        cycle();
+        continue;
+      }
+      if (state.heap_bytes.load(memory_order_relaxed) >= state.trigger.load(memory_order_relaxed)) {
+        request_cycle();
+        continue;
+      }
+      os::futex_wait(state.wake, seen);
+    }
+  }
+
+  void cycle() noexcept {
+    heap_state& s = state;
+    cycle_begin_ = os::now();
+    s.started.store(s.started.load(memory_order_relaxed) + 1,
+                    memory_order_seq_cst);  // pairs-with: request_cycle()
+    heap_before_ = s.heap_bytes.load(memory_order_relaxed);
+    rounds_ = 0;
+    barrier_on();
+    mark_from_roots();
+    mark_to_the_end();
+    end_of_marking();
+    sweep();
+    report();
+    s.completed.store(s.started.load(memory_order_relaxed), memory_order_release);  // pairs-with: collect()
+    s.completed_word.fetch_add(1, memory_order_release);
+    os::futex_wake(s.completed_word, INT32_MAX);
+    at_test_point(test_point::cycle_done);
+  }
+
+  void barrier_on() noexcept {
+    {
+      lock_scope hold{state.mutators_lock};
+      // The next round is this cycle's first.
+      state.first_round.store(state.round.load(memory_order_relaxed) + 1, memory_order_relaxed);
+    }
+    {
+      lock_scope hold{state.mark_lock};
+      state.marked_bytes.store(0, memory_order_relaxed);
+      state.marked_objects_at_start = state.marked.load(memory_order_relaxed);
+    }
+    barrier.on.store(1, memory_order_seq_cst);
+    hooks_armed.store(1, memory_order_seq_cst);
+    handshake(handshake_kind::barrier_on);
+    at_test_point(test_point::barrier_on);
+  }
+
+  void mark_from_roots() noexcept {
+    allocated_before_ = state.counters.allocated_bytes.load(memory_order_relaxed);
+    state.marking.store(true, memory_order_relaxed);  // relaxed: pacing
+    handshake(handshake_kind::round);
+    ++rounds_;
+    scan_fibers();
+    lock_scope hold{state.mark_lock};
+    handle_slots.for_each([](void*& slot) noexcept {
+      if (void* p = slot_load(slot)) marker::push(to_word(p) & ~std::uintptr_t{7});
+    });
+    auto grey = [](std::uintptr_t w) noexcept {
+      for_each_meaning(w, [](object_ref o) noexcept { marker::push(o.address()); });
+    };
+    for_each_root_range([&](void* p, std::size_t bytes) noexcept {
+      for_each_stack_word(to_word(p), to_word(p) + bytes, nullptr, grey);
+    });
+  }
+
+  // R3. Finds are noted in a mutator record of the collector's own, which is on no list but whose count is summed.
+  void scan_fibers() noexcept {
+    const std::uint64_t round = state.round.load(memory_order_relaxed);
+    const std::uint64_t first = state.first_round.load(memory_order_relaxed);
+#if TERN_GC_WITHOUT_RESCAN
+    if (round != first) return;
+#endif
+    for_each_fiber([&](fiber& f) noexcept {
+      scan_of(f).scan_saved(round, first, [&]() noexcept { scan_saved_stack(self_, f); });
+    });
+    hand_over(self_);
+  }
+
+  void drain() noexcept {
+    at_test_point(test_point::roots_scanned);
+    for (;;) {
+      {
+        lock_scope hold{state.mark_lock};
+        const std::uint32_t objects = testing.mark_quantum.load(memory_order_relaxed);
+        the_marker.mark_some(objects != 0 ? objects * 16 : quantum_bytes);
+        if (marker::is_empty()) return;
+      }
+      at_test_point(test_point::mid_mark);
+    }
+  }
+
+  std::uint64_t sum() const noexcept { return greyed_sum() + self_.greyed.load(memory_order_relaxed); }
+
+  void mark_to_the_end() noexcept {
+    for (;;) {
+      drain();
+      round_rule rule;
+      rule.begin(sum());
+      handshake(handshake_kind::round);
+      ++rounds_;
+      scan_fibers();
+      at_test_point(test_point::round_done);
+      const auto may_end = [&]() noexcept {
+        const std::uint64_t now = sum();
+        lock_scope hold{state.mark_lock};
+        return rule.may_end(now, marker::is_empty());
+      };
+      if (!may_end()) continue;
+      lock_scope weak{weak_lock};
+      if (!may_end()) continue;
+      clear_dead_weak_slots();
+      break;
+    }
+    at_test_point(test_point::marking_done);
+    if (testing.verify_each_cycle.load(memory_order_relaxed)) verify_marks();
+  }
+
+  void end_of_marking() noexcept {
+    mark_end_ = os::now();
+    const std::size_t allocated =
+        state.counters.allocated_bytes.load(memory_order_relaxed) - allocated_before_;
+    const std::size_t live = state.marked_bytes.load(memory_order_relaxed) + allocated;
+    // What was allocated between the two loads stays counted on top of the live bytes.
+    state.heap_bytes.fetch_sub(state.heap_bytes.load(memory_order_relaxed) - live, memory_order_relaxed);
+    live_ = live;
+    state.marking.store(false, memory_order_relaxed);
+    {
+      lock_scope hold{state.pacer_lock};
+      state.pace.cycle_done({live, allocated});
+      goal_ = state.pace.goal();
+      publish_pace_locked();
+    }
+    // From here on every span's epoch is old but for those that acked mutators make.
+    state.epoch.store(state.epoch.load(memory_order_relaxed) + 1,
+                      memory_order_release);  // pairs-with: serve(), list_span()
+    shapes.for_each([](shape& k) noexcept {
+      lock_scope hold{k.lock};
+      while (span_base* s = k.partial.pop_front()) k.pending.push_back(*s);
+      while (span_base* s = k.full.pop_front()) k.pending.push_back(*s);
+    });
+    hooks_armed.store(0, memory_order_seq_cst);
+    barrier.on.store(0, memory_order_seq_cst);
+    handshake(handshake_kind::sweep);
+    discard_grey();
+    shapes.for_each([](shape& k) noexcept {
+      lock_scope hold{k.lock};
+      while (span_base* s = k.pending.pop_front()) k.unswept.push_back(*s);
+    });
+  }
+
+  // Notes that mutators made between the end of marking and their ack; all of them are of marked or dead objects.
+  static void discard_grey() noexcept {
+    lock_scope hold{state.mark_lock};
+    for (grey_chunk* c = state.grey.take_all(); c != nullptr;) {
+      grey_chunk* next = c->next;
+      grey_chunks.give(c);
+      c = next;
+    }
+  }
+
+  void sweep() noexcept {
+    at_test_point(test_point::sweep_begin);
+    shapes.for_each([](shape& k) noexcept {
+      while (sweep_one(k)) {
+      }
+    });
+  }
+
+  void report() noexcept;
+
+ public:
+  // Requires: pacer_lock.
+  static void publish_pace_locked() noexcept {
+    state.trigger.store(state.pace.trigger(), memory_order_relaxed);  // relaxed: pacing
+    state.brake.store(state.pace.brake(), memory_order_relaxed);
+  }
+
+  static constexpr std::size_t quantum_bytes = std::size_t{64} << 10;
+
+  std::size_t live() const noexcept { return live_; }
+
+ private:
+  mutator self_;
+  os::nanoseconds cycle_begin_ = 0;
+  os::nanoseconds mark_end_ = 0;
+  std::size_t heap_before_ = 0;
+  std::size_t allocated_before_ = 0;
+  std::size_t live_ = 0;
+  std::size_t goal_ = 0;
+  unsigned rounds_ = 0;
+  int trace_ = -1;  // not asked yet
+};
+
+// ---- destructors ----
+
+// Runs what is due in one span. Nobody else touches a doomed cell.
+inline void destroy_doomed_cells(span& s) noexcept {
+  const shape& k = *s.kind_of;
+  const bool poison_dead = testing.poison_freed.load(memory_order_relaxed);
+  for (unsigned g = 0; g < s.used_groups(); ++g) {
+    bit_group& b = s.bits[g];
+    // acquire pairs-with: set_constructed(). allocated: an object that is alive keeps its bit, set before its constructed one.
+    std::uint64_t due = b.constructed.load(memory_order_acquire) & ~b.allocated.load(memory_order_acquire);
+    for (; due != 0; due &= due - 1) {
+      const std::uint32_t i = g * 64 + static_cast<std::uint32_t>(std::countr_zero(due));
+      void* object = reinterpret_cast<void*>(s.cell(i));
+      k.destroy(object);
+      if (poison_dead) std::memset(object, poison_byte, s.cell_bytes);
+      bump(state.counters.destroyed);
+      b.constructed.fetch_and(~span::mask(i),
+                              memory_order_release);  // pairs-with: free_cells(); the cell may be reused now
+    }
+  }
+}
+
+inline void* destroyer_entry(void*) {
+  service_threads.fetch_add(1, memory_order_relaxed);
+  for (;;) {
+    const std::uint32_t seen = doomed.wake.load(memory_order_acquire);  // pairs-with: enqueue_doomed()
+    span* s = nullptr;
+    {
+      lock_scope hold{doomed.lock};
+      s = doomed.first;
+      if (s != nullptr) {
+        doomed.first = s->next_doomed;
+        if (doomed.first == nullptr) doomed.last = nullptr;
+        s->destroying = destroy_state::running;
+      }
+    }
+    if (s == nullptr) {
+      os::futex_wait(doomed.wake, seen);
+      continue;
+    }
+    bool again = true;
+    while (again) {
+      destroy_doomed_cells(*s);
+      lock_scope hold{doomed.lock};
+      again = s->destroying == destroy_state::running_queued;
+      s->destroying = again ? destroy_state::running : destroy_state::none;
+      if (again) continue;
+      if (doomed.pending.fetch_sub(1, memory_order_relaxed) == 1) {  // relaxed: under the lock
+        doomed.idle_word.fetch_add(1, memory_order_release);         // pairs-with: drain_destructors()
+        os::futex_wake(doomed.idle_word, INT32_MAX);
+      }
+    }
+  }
+}
+
+// ---- start ----
+
+TERN_COLD inline void start_slow() {
+  lock_scope hold{state.thread_lock};
+  if (state.thread_started.load(memory_order_relaxed)) return;
+  {
+    lock_scope pace{state.pacer_lock};
+    collector::publish_pace_locked();
+  }
+  set_attachment_exit(thread_cache::gc_slot, &on_thread_exit);
+  ::pthread_detach(os::start_thread(&destroyer_entry, nullptr, "tern-gc-destroy"));
+  ::pthread_detach(os::start_thread(&collector::thread_entry, nullptr, "tern-gc"));
+  static_cast<void>(::pthread_atfork(nullptr, nullptr, [] { state.dead.store(true, memory_order_relaxed); }));
+  install_collector_hooks(scheduler_hooks);
+  state.thread_started.store(true, memory_order_release);  // pairs-with: ensure_started()
+}
+
+inline void ensure_started() {
+  if (TERN_UNLIKELY(!state.thread_started.load(memory_order_acquire)))
+    start_slow();  // pairs-with: start_slow()
+}
+
+// ---- who waits ----
+
+// A whole cycle that begins after the call. Requires: no lock that a mutator could hold at a safepoint.
+inline void collect_and_wait() {
+  ensure_started();
+  if (state.dead.load(memory_order_relaxed)) return;
+  const auto wait = [] {
+    const std::uint64_t n = request_cycle();
+    for (;;) {
+      const std::uint32_t seen = state.completed_word.load(memory_order_acquire);
+      if (state.completed.load(memory_order_acquire) >= n) return;  // pairs-with: cycle()
+      os::futex_wait(state.completed_word, seen);
+    }
+  };
+  if (mutator* m = current_mutator_if_any()) {
+    const runtime_scope in{*m};
+    while_idle(*m, wait);
+    poll(*m);
+  } else {
+    wait();
+  }
+}
+
+}  // namespace tern::inline v1::detail::gc

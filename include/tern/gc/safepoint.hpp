@@ -1,0 +1,285 @@
+// Safepoints: how mutators come and go, and how each does its part of a handshake.
+//
+// Context     A processor's mutator hangs on the processor's cache, a plain thread's on its own, in the slot that alloc keeps for
+//             the collector: finding it is one thread-local read and one load.
+// Protocol    Owner: poll() in slow paths; safepoint_slow() saves all registers on the own stack, scans from there, acks.
+//             Collector: serve_idle() for a mutator whose port is idle.
+//             Attach: a plain thread at its first gc::make or by gc::attach_thread; it detaches at its exit. It begins with the
+//             phase's colour and with everything posted so far acked: its stack holds no managed pointer yet.
+// Invariants  I1 serve() is called by the owner while running, or by the collector while the port is claimed, and then under the
+//                registry's lock: a mutator cannot go away under the collector.
+// Limits      A plain thread that neither allocates, stores, polls nor declares itself idle delays the end of a cycle; see signal.hpp.
+#pragma once
+
+#include <pthread.h>
+
+#include <cstdint>
+#include <new>
+
+#include <tern/alloc/thread_cache.hpp>
+#include <tern/gc/grey.hpp>
+#include <tern/gc/heap.hpp>
+#include <tern/os/thread.hpp>
+#include <tern/sched/fiber.hpp>
+#include <tern/sched/processor.hpp>
+
+namespace tern::inline v1::detail::gc {
+
+void ensure_started();  // collector.hpp: the collector's threads and the scheduler's hooks
+
+// ---- the word of a fiber ----
+
+// The scheduler keeps it as a plain integer, since it never touches it while the fiber lives.
+using fiber_word = atomic<std::uint64_t>;
+static_assert(sizeof(fiber_word) == sizeof(std::uint64_t));
+
+inline auto scan_of(fiber& f) noexcept {
+  return fiber_scan<fiber, atomic<std::uint32_t>, fiber_word>{f.stack_state,
+                                                              reinterpret_cast<fiber_word&>(f.gc_word[0])};
+}
+
+inline void* fake_stack_of([[maybe_unused]] fiber& f) noexcept {
+#if TERN_ASAN
+  return f.sanitizer.fake_stack;
+#else
+  return nullptr;
+#endif
+}
+
+// Requires: the fiber is saved and claimed.
+inline void scan_saved_stack(mutator& m, fiber& f) noexcept {
+  scan_stack(m, f.saved_sp() - red_zone_size, f.stack_top(), fake_stack_of(f));
+}
+
+// ---- the part of a handshake ----
+
+// The stack that a mutator stands on; low == 0: none.
+struct stack_view {
+  std::uintptr_t low = 0;
+  std::uintptr_t high = 0;
+  void* fake_stack = nullptr;
+  fiber* runs = nullptr;
+};
+
+inline constinit atomic<std::uint32_t> world_stopped{0};  // futex; 1 while the verifier looks
+
+inline void wait_while_stopped() noexcept {
+  // acquire pairs-with: the verifier's store; else this mutator runs on with what it had before.
+  while (world_stopped.load(memory_order_acquire) != 0) os::futex_wait(world_stopped, 1);
+}
+
+inline void serve_round(mutator& m, const stack_view& stack) noexcept {
+  const std::uint64_t round =
+      state.round.load(memory_order_relaxed);  // relaxed, both: written before the request
+  const bool is_first = round == state.first_round.load(memory_order_relaxed);
+#if !TERN_GC_WITHOUT_BLACK_ALLOCATION
+  if (!m.allocate_black) {
+    blacken(m);
+    m.allocate_black = true;
+  }
+#endif
+  if (stack.low != 0 && (is_first || !TERN_GC_WITHOUT_RESCAN)) {
+    scan_stack(m, stack.low - red_zone_size, stack.high, stack.fake_stack);
+    if (stack.runs != nullptr) scan_of(*stack.runs).stamp_running(round);
+  }
+  m.acked_round = round;
+  hand_over(m);
+}
+
+inline void serve(mutator& m, handshake_kind kind, const stack_view& stack) noexcept {
+  switch (kind) {
+    case handshake_kind::barrier_on: m.last_shaded = 0; break;
+    case handshake_kind::round: serve_round(m, stack); break;
+    case handshake_kind::sweep:
+      m.allocate_black = false;
+      release_all_bins(m);
+      m.epoch = state.epoch.load(memory_order_acquire);  // pairs-with: the end of marking
+      if (m.buffer != nullptr) m.buffer->count = 0;  // noted after marking ended: nothing white was reachable
+      m.assists.forgive();
+      break;
+    case handshake_kind::stop:
+    case handshake_kind::none: break;
+  }
+}
+
+inline void wake_collector() noexcept {
+  state.ack_word.fetch_add(1, memory_order_release);  // pairs-with: wait_for_acks()
+  if (state.collector_waits.load(memory_order_relaxed) != 0)
+    os::futex_wake(state.ack_word, 1);  // it looks again soon anyway
+}
+
+inline stack_view own_stack(const mutator& m, std::uintptr_t sp) noexcept {
+  if (m.owner == nullptr) return {sp, m.stack_high, current_fake_stack(), nullptr};
+  fiber* f = m.owner->current;
+  if (f == nullptr) return {};  // the worker's own stack holds nothing of the program's
+  return {sp, f->stack_top(), current_fake_stack(), f};
+}
+
+// Calls f() with the port idle and the caller's stack published, so that the collector can do without this mutator.
+// f must not touch managed memory.
+template <class F>
+TERN_NOINLINE void while_idle(mutator& m, F&& f) {
+  with_registers_saved([&](std::uintptr_t sp) {
+    const stack_view s = own_stack(m, sp);
+    m.idle_sp = s.low;
+    m.idle_top = s.high;
+    m.idle_fiber = s.runs;
+    m.port.release();
+    f();
+    while (!m.port.try_acquire()) ::sched_yield();  // the collector scans this stack just now
+    m.idle_sp = 0;
+    m.idle_fiber = nullptr;
+  });
+}
+
+// Does what is asked. On the stack that the mutator's fiber or thread runs on. Owner only.
+TERN_COLD inline void safepoint_slow(mutator& m) noexcept {
+  with_registers_saved([&](std::uintptr_t sp) noexcept {
+    for (;;) {
+      const std::uint64_t n = state.request.number();
+      if (n == m.port.acked()) break;
+      const handshake_kind kind = state.request.kind();
+      serve(m, kind, own_stack(m, sp));
+      if (kind == handshake_kind::stop) {
+        const stack_view s = own_stack(m, sp);
+        m.idle_sp = s.low;
+        m.idle_top = s.high;
+        m.port.set_acked(n);
+        wake_collector();
+        wait_while_stopped();
+        m.idle_sp = 0;
+        continue;
+      }
+      m.port.set_acked(n);
+      wake_collector();
+    }
+  });
+}
+
+TERN_ALWAYS_INLINE void poll(mutator& m) noexcept {
+  if (TERN_UNLIKELY(state.request.number() != m.port.acked())) safepoint_slow(m);
+}
+
+// Collector. Requires: mutators_lock, the port is claimed.
+inline void serve_idle(mutator& m, std::uint64_t number) noexcept {
+  serve(m, state.request.kind(), {m.idle_sp, m.idle_top, nullptr, m.idle_fiber});
+  m.port.set_acked(number);
+}
+
+// ---- mutators ----
+
+inline mutator* create_mutator(processor* owner) noexcept {
+  mutator* m = state.records.take();
+  if (m == nullptr) return nullptr;
+  if (m->table == nullptr) {
+    void* t = os::reserve(sizeof(bin_table));  // zeroed memory is a valid table
+    if (t == nullptr) {
+      state.records.give(m);
+      return nullptr;
+    }
+    m->table = static_cast<bin_table*>(t);
+    m->bins = m->table->bins;
+  }
+  m->owner = owner;
+  m->last_shaded = 0;
+  m->idle_sp = m->idle_top = 0;
+  m->idle_fiber = nullptr;
+  m->assists = {};
+  m->in_runtime.store(false, memory_order_relaxed);
+  m->greyed.store(0, memory_order_relaxed);
+  lock_scope hold{state.mutators_lock};
+#if !TERN_GC_WITHOUT_BLACK_ALLOCATION
+  m->allocate_black = state.allocation_black;
+#endif
+  m->epoch = state.epoch.load(memory_order_relaxed);  // relaxed, both: written under this lock
+  m->acked_round = state.round.load(memory_order_relaxed);
+  m->port.set_acked(state.request.number());
+  state.mutators.push_back(*m);
+  return m;
+}
+
+// Owner, running.
+inline void destroy_mutator(mutator& m) noexcept {
+  release_all_bins(m);
+  hand_over(m);
+  {
+    lock_scope hold{state.mutators_lock};
+    state.retired_greyed += m.greyed.load(memory_order_relaxed);
+    state.mutators.erase(m);
+  }
+  wake_collector();
+  state.records.give(&m);
+}
+
+inline void on_thread_exit(thread_cache* c) noexcept {
+  auto* m = static_cast<mutator*>(c->attachments[thread_cache::gc_slot]);
+  c->attachments[thread_cache::gc_slot] = nullptr;
+  destroy_mutator(*m);
+}
+
+// The calling thread's or processor's mutator; null if it has none.
+TERN_ALWAYS_INLINE mutator* current_mutator_if_any() noexcept {
+  thread_cache* c = current_cache_if_any();
+  return TERN_LIKELY(c != nullptr) ? static_cast<mutator*>(c->attachments[thread_cache::gc_slot]) : nullptr;
+}
+
+// A processor's mutator. It is made under the scheduler's registry lock, possibly while the processor runs, and hung on the
+// processor's cache by its owner only: no other thread writes what the fast path reads. Owner, or while nobody runs p.
+TERN_COLD inline mutator* mutator_of_slow(processor& p) noexcept {
+  lock_scope hold{state.mutators_lock};
+  for (mutator* m = state.mutators.front(); m != nullptr; m = state.mutators.next(*m))
+    if (m->owner == &p) {
+      p.cache->attachments[thread_cache::gc_slot] = m;
+      return m;
+    }
+  return nullptr;
+}
+
+inline mutator* mutator_of(processor& p) noexcept {
+  void* m = p.cache->attachments[thread_cache::gc_slot];
+  return TERN_LIKELY(m != nullptr) ? static_cast<mutator*>(m) : mutator_of_slow(p);
+}
+
+TERN_COLD inline mutator& attach_current() {
+  ensure_started();
+  if (processor* p = current_processor())
+    if (mutator* m = mutator_of(*p)) return *m;
+  if (current_worker() != nullptr) fatal("gc: managed memory was used inside tern::blocking");
+  thread_cache* c = current_cache();
+  if (c->is_shared()) throw std::bad_alloc{};
+  const os::stack_bounds bounds = os::thread_stack_bounds();
+  mutator* m = create_mutator(nullptr);
+  if (m == nullptr) throw std::bad_alloc{};
+  m->stack_low = bounds.low;
+  m->stack_high = bounds.high;
+  m->thread = ::pthread_self();
+  c->attachments[thread_cache::gc_slot] = m;
+  return *m;
+}
+
+// The mutator, attached now if need be. Throws std::bad_alloc or std::system_error.
+TERN_ALWAYS_INLINE mutator& current_mutator() {
+  mutator* m = current_mutator_if_any();
+  return TERN_LIKELY(m != nullptr) ? *m : attach_current();
+}
+
+// A plain thread's signal handler leaves a mutator alone that is inside one of these.
+class runtime_scope {
+ public:
+  explicit runtime_scope(mutator& m) noexcept : m_{m}, outer_{m.in_runtime.load(memory_order_relaxed)} {
+    m.in_runtime.store(true, memory_order_relaxed);  // relaxed: read by a handler on this thread
+    asm volatile("" ::: "memory");
+  }
+  ~runtime_scope() {
+    asm volatile("" ::: "memory");
+    m_.in_runtime.store(outer_, memory_order_relaxed);
+  }
+  runtime_scope(const runtime_scope&) = delete;
+  runtime_scope& operator=(const runtime_scope&) = delete;
+
+ private:
+  mutator& m_;
+  bool outer_;
+};
+
+}  // namespace tern::inline v1::detail::gc

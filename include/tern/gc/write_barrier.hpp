@@ -1,0 +1,60 @@
+// The write barrier: every store of a managed pointer into managed memory or a handle, while a cycle marks, shades it.
+//
+// Context     Dijkstra's insertion barrier with grey stacks: what is stored is shaded, what is overwritten is not.
+// Protocol    off: one load and a predicted branch. on: the slow path looks the pointer up and notes it if it is white.
+//             Null needs none; nor does the end of a slot's life. Initialising stores need one: the object may be black already.
+// Rejected    A deletion barrier: C++ overwrites objects in ways that no barrier sees (memset, destructors, reuse of buffers).
+//             Marking in the barrier: an atomic RMW on shared words in every mutator.
+// References  Dijkstra, Lamport, Martin, Scholten, Steffens 1978.
+#pragma once
+
+#include <cstdint>
+
+#include <tern/gc/safepoint.hpp>
+
+namespace tern::inline v1::detail::gc {
+
+// For threads that are not attached: values that cross a channel, say. Under a lock, since they take part in no handshake.
+TERN_COLD inline void shade_foreign(std::uintptr_t word) noexcept {
+  lock_scope hold{state.foreign_lock};
+  if (!is_barrier_on()) return;
+  for_each_meaning(word, [](object_ref o) noexcept {
+    if (o.where->is_marked(o.index)) return;
+    bump(state.foreign_greyed);
+    grey_chunk* c = take_chunk();
+    c->words[c->count++] = o.address();
+    state.grey.push(c);
+  });
+}
+
+TERN_COLD inline void shade_slow(const void* p) noexcept {
+  const std::uintptr_t word = to_word(p);
+  mutator* m = current_mutator_if_any();
+  if (m == nullptr) return shade_foreign(word);
+  const runtime_scope in{*m};
+  // A safepoint, for mutators that store and never allocate: before the shading, since a cycle may end and the next begin in it.
+  poll(*m);
+  if (!is_barrier_on() || m->last_shaded == word)
+    return;  // shaded in this cycle already: nothing is unmarked within one
+  const object_ref o = object_at(word);
+  if (o && !o.where->is_marked(o.index)) note_grey(*m, o);
+  m->last_shaded = word;
+}
+
+// For weak references, under their lock: no safepoint here, since the collector may wait for that lock.
+inline void shade_weak(const void* p) noexcept {
+  mutator* m = current_mutator_if_any();
+  if (p == nullptr || !is_barrier_on()) return;
+  if (m == nullptr) return shade_foreign(to_word(p));
+  const runtime_scope in{*m};
+  const object_ref o = object_at(to_word(p));
+  if (o && !o.where->is_marked(o.index)) note_grey(*m, o);
+}
+
+TERN_ALWAYS_INLINE void shade([[maybe_unused]] const void* p) noexcept {
+#if !TERN_GC_WITHOUT_BARRIER
+  if (TERN_UNLIKELY(is_barrier_on()) && p != nullptr) shade_slow(p);
+#endif
+}
+
+}  // namespace tern::inline v1::detail::gc
