@@ -64,13 +64,24 @@ TERN_NOINLINE inline void* allocate_class_slow(unsigned c) noexcept {
   return p;
 }
 
-TERN_ALWAYS_INLINE void* allocate_class(unsigned c) noexcept {
+// The slow path of the throwing forms, so that their callers need no test of their own.
+TERN_NOINLINE inline void* allocate_class_or_throw_slow(unsigned c) {
+  void* p = allocate_class_slow(c);
+  if (TERN_UNLIKELY(p == nullptr)) throw_bad_alloc();
+  return p;
+}
+
+template <bool Throws>
+TERN_ALWAYS_INLINE void* allocate_class(unsigned c) noexcept(!Throws) {
   thread_cache* const cache = current_cache_if_any();
   if (TERN_LIKELY(cache != nullptr)) {
     void* const p = cache->try_pop(c);
     if (TERN_LIKELY(p != nullptr)) return p;
   }
-  return allocate_class_slow(c);
+  if constexpr (Throws)
+    return allocate_class_or_throw_slow(c);
+  else
+    return allocate_class_slow(c);
 }
 
 TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment) noexcept {
@@ -99,6 +110,28 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
     }
   }
   if (p == nullptr) errno = ENOMEM;
+  return p;
+}
+
+TERN_NOINLINE inline void* allocate_unbinned_or_throw(std::size_t size, std::size_t alignment) {
+  void* p = allocate_unbinned(size, alignment);
+  if (TERN_UNLIKELY(p == nullptr)) throw_bad_alloc();
+  return p;
+}
+
+template <bool Throws>
+TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) noexcept(!Throws) {
+  TERN_ASSERT(is_power_of_two(alignment), "allocate: alignment is not a power of two");
+  if (TERN_UNLIKELY(!is_binned(size, alignment))) {
+    if constexpr (Throws)
+      return allocate_unbinned_or_throw(size, alignment);
+    else
+      return allocate_unbinned(size, alignment);
+  }
+  void* p = allocate_class<Throws>(class_of(class_request(size, alignment)));
+  if constexpr (asan_build) {
+    if (p != nullptr) unpoison(p, size);
+  }
   return p;
 }
 
@@ -141,36 +174,18 @@ inline bool is_block_of(unsigned c, void* p) noexcept {
 // which the heap is as usable as before. Zero bytes: a unique pointer. The memory is not zeroed. Thread-safe; O(1) but for
 // refills. Any thread or fiber may free the block.
 [[nodiscard]] TERN_ALWAYS_INLINE void* try_allocate(std::size_t size) noexcept {
-  if (TERN_UNLIKELY(size > detail::max_class_size))
-    return detail::allocate_unbinned(size, detail::block_alignment);
-  void* p = detail::allocate_class(detail::class_of(size));
-  if constexpr (detail::asan_build) {
-    if (p != nullptr) detail::unpoison(p, size);
-  }
-  return p;
+  return detail::allocate_any<false>(size, detail::block_alignment);
 }
-
 [[nodiscard]] TERN_ALWAYS_INLINE void* try_allocate(std::size_t size, std::size_t alignment) noexcept {
-  TERN_ASSERT(detail::is_power_of_two(alignment), "allocate: alignment is not a power of two");
-  if (TERN_UNLIKELY(!detail::is_binned(size, alignment))) return detail::allocate_unbinned(size, alignment);
-  void* p = detail::allocate_class(detail::class_of(detail::class_request(size, alignment)));
-  if constexpr (detail::asan_build) {
-    if (p != nullptr) detail::unpoison(p, size);
-  }
-  return p;
+  return detail::allocate_any<false>(size, alignment);
 }
 
 // try_allocate which throws std::bad_alloc instead.
 [[nodiscard]] TERN_ALWAYS_INLINE void* allocate(std::size_t size) {
-  void* p = try_allocate(size);
-  if (TERN_UNLIKELY(p == nullptr)) detail::throw_bad_alloc();
-  return p;
+  return detail::allocate_any<true>(size, detail::block_alignment);
 }
-
 [[nodiscard]] TERN_ALWAYS_INLINE void* allocate(std::size_t size, std::size_t alignment) {
-  void* p = try_allocate(size, alignment);
-  if (TERN_UNLIKELY(p == nullptr)) detail::throw_bad_alloc();
-  return p;
+  return detail::allocate_any<true>(size, alignment);
 }
 
 // Frees a block of any form of allocate. Null is ignored. A pointer that is no live block's start is fatal: at once if it lies

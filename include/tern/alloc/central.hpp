@@ -86,7 +86,10 @@ class alignas(contended_line_size) central_list {
     return r;
   }
 
-  futex_lock& list_lock() noexcept { return lock_; }
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+  }
 
  private:
   using span_list = list<span_base, &span_base::hook>;

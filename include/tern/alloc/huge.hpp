@@ -80,6 +80,11 @@ class huge_blocks {
     return moved ? p : nullptr;
   }
 
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+  }
+
   struct totals {
     std::size_t blocks = 0;
     std::size_t bytes = 0;

@@ -38,6 +38,12 @@ class metadata_pool {
     return used_;
   }
 
+  // Each of the locks in their order, for the handlers around fork. So in every class that has one.
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+  }
+
  private:
   bool refill_locked(std::size_t bytes) noexcept {
     std::size_t region = region_bytes;
@@ -86,6 +92,11 @@ class type_stable_pool {
     lock_scope hold{lock_};
     t->pool_next = free_;
     free_ = t;
+  }
+
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
   }
 
  private:

@@ -160,8 +160,11 @@ class page_heap {
     return s;
   }
 
-  // For handlers around fork.
-  futex_lock& heap_lock() noexcept { return lock_; }
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+    records_.for_each_lock(f);
+  }
 
  private:
   struct region {

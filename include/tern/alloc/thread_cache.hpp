@@ -29,6 +29,7 @@
 #include <cstdlib>
 
 #include <tern/alloc/central.hpp>
+#include <tern/alloc/huge.hpp>
 #include <tern/alloc/lock.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/arch/tls.hpp>
@@ -70,6 +71,11 @@ class slot_arrays {
     lock_scope hold{lock_};
     *next_of(a) = free_[order];
     free_[order] = a;
+  }
+
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
   }
 
  private:
@@ -129,6 +135,11 @@ class thread_cache {
   void flush_all() noexcept;
 
   bool is_shared() const noexcept { return shared_; }
+
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(arrays_lock_);
+  }
 
   // Blocks of class c in this cache now; approximate while its thread runs. Any thread.
   std::size_t cached(unsigned c) noexcept {
@@ -205,6 +216,7 @@ struct cache_registry {
   futex_lock exit_key_lock;
 
   thread_cache* create() noexcept {
+    register_fork_handlers();
     thread_cache* c = records.take();
     if (c == nullptr) return nullptr;
     lock_scope hold{lock};
@@ -268,12 +280,52 @@ struct cache_registry {
   }
 
   static void on_thread_exit(void* c) noexcept;
+
+  // Before the first cache exists, so that no thread holds a lock of the allocator at a fork that no handler knows of.
+  void register_fork_handlers() noexcept {
+    // acquire/release: a thread that skips the registration must find it done.
+    if (TERN_LIKELY(fork_handlers.load(memory_order_acquire))) return;
+    lock_scope hold{exit_key_lock};
+    if (fork_handlers.load(memory_order_relaxed)) return;  // relaxed: written under this lock only
+    // Without memory for them fork stays as it is without handlers: only a child that allocates is in danger.
+    (void)::pthread_atfork(&before_fork, &after_fork, &after_fork);
+    fork_handlers.store(true, memory_order_release);
+  }
+  static void before_fork() noexcept;
+  static void after_fork() noexcept;
+
+  atomic<bool> fork_handlers{false};
 };
 
 inline constinit cache_registry caches;
 
 inline void cache_registry::on_thread_exit(void* c) noexcept {
   caches.retire_at_exit(static_cast<thread_cache*>(c));
+}
+
+// All locks of the allocator in the order in which they nest.
+template <class F>
+void for_each_allocator_lock(F&& f) noexcept {
+  f(caches.exit_key_lock);
+  f(caches.lock);
+  for (thread_cache* c = caches.live.front(); c != nullptr; c = caches.live.next(*c)) c->for_each_lock(f);
+  f(caches.shared_lock);
+  caches.shared_store.for_each_lock(f);
+  for (central_list& l : central_lists) l.for_each_lock(f);
+  huge.for_each_lock(f);
+  heap.for_each_lock(f);
+  caches.records.for_each_lock(f);
+  slot_array_pool.for_each_lock(f);
+  metadata.for_each_lock(f);
+}
+
+// The forking thread holds every lock over the fork, so that the child finds each structure whole. What other threads' caches
+// held is lost to the child.
+inline void cache_registry::before_fork() noexcept {
+  for_each_allocator_lock([](futex_lock& l) noexcept { l.lock(); });
+}
+inline void cache_registry::after_fork() noexcept {
+  for_each_allocator_lock([](futex_lock& l) noexcept { l.unlock(); });
 }
 
 // ---- what the layers above use ----
