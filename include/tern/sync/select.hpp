@@ -280,8 +280,8 @@ std::size_t select(Cases&&... cases) {
   };
   (enter(cases), ...);
 
-  std::array<std::uint32_t, n + 1> order;
-  std::array<detail::channel_base*, n + 1> locks;
+  std::array<std::uint32_t, n + 1> order{};
+  std::array<detail::channel_base*, n + 1> locks{};
   const std::size_t won =
       detail::select_engine::run(operations.data(), order.data(), locks.data(), n, deadline, immediate != 0);
   const std::size_t chosen = won == detail::select_engine::timed_out ? fallback : places[won];
