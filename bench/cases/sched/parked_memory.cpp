@@ -34,7 +34,7 @@ class parked_memory {
   std::uint64_t operations() const { return count_; }
   std::uint32_t run() {
     threads_.reserve(count_);
-    arrived_.add(static_cast<std::int64_t>(count_));
+    arrived_.add(static_cast<std::int32_t>(count_));
     for (std::size_t i = 0; i < count_; ++i) {
       threads_.emplace_back([this] {
         arrived_.done();
