@@ -366,7 +366,8 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
     park(x, commit, argument);
     return wake_reason::notified;
   }
-  x.kind = waiter_kind::multi;
+  // Only where it changes: a waiter that is multi from the start may be known to its wakers already.
+  if (x.kind != waiter_kind::multi) x.kind = waiter_kind::multi;
   if (x.owner == nullptr) {
     park_thread(x, deadline, commit, argument);
   } else {
