@@ -179,7 +179,7 @@ TEST(Statistics, AllocstatsPrintsALineAtExit) {
   EXPECT_EXIT(
       {
         // As in a fresh process: settings unread, caches empty, so that the first allocation takes the slow path.
-        tern::detail::debug_settings_read = false;
+        tern::detail::debug_settings_read.store(false);
         tern::release_memory();
         tern::deallocate(tern::allocate(64));
         std::exit(0);
