@@ -7,7 +7,9 @@
 # with sudo. Nothing is printed or touched when nothing is missing. Elsewhere the missing commands are named.
 # TERN_NO_INSTALL=1 (or --no-install) only lists.
 
-# <package>|<what for>; a package marked with a trailing '?' may be absent: CMake then takes the pinned release.
+# <package>|<what for>. Marked with '?': may be absent, CMake then takes the pinned release. Marked with '!': the same, and
+# it is unpacked into $TERN_BUILD_DIR/packages, not installed.
+tern_unpacked=${TERN_BUILD_DIR:-build}/packages
 tern_package_set() {
   case $1 in
     base)
@@ -26,7 +28,7 @@ tern_package_set() {
         'libfmt-dev?|text formatting in the tool' \
         'nlohmann-json3-dev?|JSON in the tool and the harness' \
         'libcli11-dev?|the command line of the tool' \
-        'libvalijson-dev?|JSON schemas in the tool'
+        'libvalijson-dev!|JSON schemas in the tool; only unpacked in the build folder, as its package wants Qt'
       ;;
     tsan)
       printf '%s\n' \
@@ -112,6 +114,23 @@ tern_apt() {
   rm -f "$log"
 }
 
+# tern_unpack <package>: its files under $tern_unpacked/<package>, without its dependencies and without root.
+tern_unpack() {
+  local place
+  place=$(mktemp -d)
+  if (cd "$place" && apt-get -q download "$1" >log 2>&1 </dev/null && dpkg -x ./*.deb files); then
+    mkdir -p "$tern_unpacked" && rm -rf "${tern_unpacked:?}/$1" && cp -r "$place/files" "$tern_unpacked/$1"
+  fi
+  rm -rf "$place"
+  [[ -d $tern_unpacked/$1 ]]
+}
+
+# Prints the options that tell CMake of unpacked packages.
+tern_unpacked_options() {
+  local headers=$tern_unpacked/libvalijson-dev/usr/include
+  [[ ! -d $headers ]] || printf -- '-DVALIJSON_INCLUDE_DIR=%s\n' "$(realpath "$headers")"
+}
+
 # On a system whose packages we do not know: name the commands that are missing, and what they are for.
 tern_need_elsewhere() {
   local missing=0 command_name why set
@@ -148,12 +167,12 @@ tern_need() {
       name=${entry%%|*}
       why=${entry#*|}
       optional=0
-      if [[ $name == *\? ]]; then
-        name=${name%\?}
-        optional=1
-      fi
+      [[ $name == *\? ]] && optional=1
+      [[ $name == *\! ]] && optional=2
+      name=${name%[?!]}
       [[ " ${names[*]} " == *" $name "* ]] && continue
       tern_is_installed "$name" && continue
+      [[ $optional == 2 && -d $tern_unpacked/$name ]] && continue
       names+=("$name")
       reasons+=("$why")
       optionals+=("$optional")
@@ -181,8 +200,12 @@ tern_need() {
   local -a wanted=()
   for i in "${!names[@]}"; do
     if apt-cache show --no-all-versions "${names[i]}" >/dev/null 2>&1; then
-      wanted+=("${names[i]}")
-    elif [[ ${optionals[i]} == 1 ]]; then
+      if [[ ${optionals[i]} == 2 ]]; then
+        tern_unpack "${names[i]}" || tern_say "${names[i]} cannot be unpacked: CMake downloads the pinned release instead"
+      else
+        wanted+=("${names[i]}")
+      fi
+    elif [[ ${optionals[i]} != 0 ]]; then
       tern_say "${names[i]} is not offered here: CMake downloads the pinned release instead"
     else
       tern_die "${names[i]} is needed (${reasons[i]}) and not offered by the package sources of this machine"
