@@ -84,7 +84,12 @@ std::optional<std::size_t> collector::add(const ordered_json& raw, int repetitio
                         {"tern_role", rows_[row].role}};
   if (const std::string text = text_at(raw, "label"); !text.empty()) entry["label"] = text;
   for (const auto& [key, value] : s.counters) {
-    if (!entry.contains(key)) entry[key] = value;
+    if (entry.contains(key)) continue;
+    if (key == "checksum" && value == std::floor(value) && std::fabs(value) < 0x1p53) {
+      entry[key] = static_cast<std::int64_t>(value);
+    } else {
+      entry[key] = value;
+    }
   }
   entries_[row].insert_or_assign(repetition, std::move(entry));
   return row;
@@ -106,12 +111,16 @@ void collector::add_error(std::size_t row, int repetition, const std::string& me
                         {"time_unit", "ns"},
                         {"tern_role", rows_[row].role}};
   entries_[row].insert_or_assign(repetition, std::move(entry));
-  if (!message.starts_with("skipped:")) note_error(row, repetition, message);
+  if (!message.starts_with("skipped:")) note_error(name, repetition, message);
 }
 
-void collector::note_error(std::size_t row, int repetition, const std::string& message) {
+void collector::add_process_error(const std::string& case_key, int repetition, const std::string& message) {
+  note_error(case_key, repetition, message);
+}
+
+void collector::note_error(const std::string& who, int repetition, const std::string& message) {
   ++errors_;
-  error_lines_.push_back(fmt::format("{} (repetition {}): {}", names_[row], repetition, message));
+  error_lines_.push_back(fmt::format("{} (repetition {}): {}", who, repetition, message));
 }
 
 std::vector<std::string> collector::checksum_mismatches() const {

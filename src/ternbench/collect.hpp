@@ -30,6 +30,8 @@ class collector {
   /// Returns the row's index, or nothing for an aggregate or a row that was not listed.
   std::optional<std::size_t> add(const ordered_json& raw_entry, int repetition, const std::string& label);
   void add_error(std::size_t row, int repetition, const std::string& message);
+  /// A process that failed although each of its rows is there.
+  void add_process_error(const std::string& case_key, int repetition, const std::string& message);
 
   [[nodiscard]] bool has(std::size_t row, int repetition) const { return entries_[row].contains(repetition); }
   [[nodiscard]] bool empty(std::size_t row) const { return entries_[row].empty(); }
@@ -41,7 +43,7 @@ class collector {
   [[nodiscard]] ordered_json benchmarks(int repetitions) const;
 
  private:
-  void note_error(std::size_t row, int repetition, const std::string& message);
+  void note_error(const std::string& who, int repetition, const std::string& message);
 
   const std::vector<listed_row>& rows_;
   std::vector<std::string> names_;

@@ -55,9 +55,12 @@ std::string format_percent(double fraction) {
 
 std::string format_ratio(double ratio) {
   if (ratio >= 99.95 || ratio <= 0) return fmt::format("{:.0f}", ratio);
-  const int before =
-      static_cast<int>(std::floor(std::log10(ratio))) + 1;  // digits before the point; <= 0 below 1
-  return fmt::format("{:.{}f}", ratio, std::clamp(3 - before, 1, before < 0 ? 8 : 3));
+  if (ratio >= 9.995) return fmt::format("{:.1f}", ratio);
+  if (ratio >= 1.0995) return fmt::format("{:.2f}", ratio);
+  if (ratio >= 0.09995) return fmt::format("{:.3f}", ratio);  // around 1 a tenth of a percent matters
+  const int zeros =
+      -static_cast<int>(std::floor(std::log10(ratio))) - 1;  // between the point and the first digit
+  return fmt::format("{:.{}f}", ratio, std::min(zeros + 3, 9));
 }
 
 std::string format_interval(const interval& i) {
@@ -129,7 +132,8 @@ std::string describe(const run_data& run) {
   if (run.host.vcpus) s += fmt::format(", {} vCPUs", *run.host.vcpus);
   std::size_t most = 0;
   for (const row_data& row : run.rows) most = std::max(most, row.samples.size());
-  s += fmt::format(", {} rows, {} repetition{}", run.rows.size(), most, most == 1 ? "" : "s");
+  s += fmt::format(", {} row{}, {} repetition{}", run.rows.size(), run.rows.size() == 1 ? "" : "s", most,
+                   most == 1 ? "" : "s");
   if (!run.mode.empty()) s += ", " + run.mode;
   if (run.host.emulated == std::optional<bool>(true)) s += ", EMULATED: times mean nothing";
   return s;

@@ -56,7 +56,7 @@ std::string diagnose(std::string_view text, std::size_t byte) {
   for (const char* token : {"nan", "-nan", "inf", "-inf", "infinity", "-infinity"}) {
     if (word == token) return fmt::format("holds {} at line {}, which JSON has no number for", word, p.line);
   }
-  if (byte >= last)
+  if (byte > text.size())
     return fmt::format("is truncated: it ends at line {} inside a value", locate(text, last).line);
   const position q = locate(text, byte > 0 ? byte - 1 : 0);
   return fmt::format("is not valid JSON at line {}, column {}", q.line, q.column);

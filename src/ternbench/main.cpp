@@ -49,10 +49,10 @@ exit_code do_run(arguments& args, const CLI::App& verb) {
   return run(args.run);
 }
 
-exit_code do_show(const arguments& args) {
+exit_code do_show(const arguments& args, const CLI::App& verb) {
   show_options options;
   options.markdown = args.format == "markdown";
-  if (!args.select.empty()) options.selected = selection::parse(args.select);
+  if (verb.count("--select") > 0) options.selected = selection::parse(args.select);
   if (!args.area.empty()) options.selected.add(args.area);
   if (!args.case_name.empty()) options.selected.add(args.case_name);
   const run_data data = load_run(args.shown);
@@ -151,7 +151,7 @@ int main_of(int argc, char** argv) {
   const CLI::App* verb = app.get_subcommands().front();
   try {
     if (verb == run_verb) return static_cast<int>(do_run(args, *run_verb));
-    if (verb == show_verb) return static_cast<int>(do_show(args));
+    if (verb == show_verb) return static_cast<int>(do_show(args, *show_verb));
     if (verb == compare_verb) return static_cast<int>(do_compare(args));
     if (verb == validate_verb) return static_cast<int>(validate(args.files));
     return static_cast<int>(do_doctor());

@@ -229,6 +229,7 @@ void session::run_group(int repetition, std::size_t sequence, std::size_t index,
     write_file(directory_ / "raw" / (stem + ".stderr.txt"), child.err);
   take_context(group.binary, output.context);
   keep_histograms(repetition);
+  const std::size_t errors_before = collected_.errors();
   for (const ordered_json& entry : output.entries) collected_.add(entry, repetition, raw_name);
   record_process(repetition, sequence, index, order, child, raw_name);
   using ending = child_result::ending;
@@ -240,6 +241,9 @@ void session::run_group(int repetition, std::size_t sequence, std::size_t index,
   if (child.succeeded()) reason = "the binary did not report this row";
   for (const std::size_t row : group.rows) {
     if (!collected_.has(row, repetition)) collected_.add_error(row, repetition, reason);
+  }
+  if (!child.succeeded() && collected_.errors() == errors_before) {
+    collected_.add_process_error(group.key, repetition, reason);
   }
   if (child.how == ending::timed_out)
     given_up_[index] = fmt::format("its process {} before", child.describe());

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Stands in for a bench binary: the same flags and files, made-up times, and faults on request (FAKE_FAULT).
+
+    crash     ends by SIGSEGV in the middle of an entry      hang      never ends
+    checksum  one subject gives another checksum             error     one row reports an error
+    silent    leaves one row out                             status    ends with exit status 3 and a message
+    garbage   lists something that is not JSON               nan       writes a NaN
+"""
+import json
+import os
+import random
+import re
+import signal
+import sys
+import time
+
+FAULT = os.environ.get("FAKE_FAULT", "")
+SUBJECTS = (("tern", "subject", 10.0), ("pthread", "baseline", 50.0), ("pthread_pool", "baseline", 20.0))
+
+
+def rows():
+    for subject, role, base in SUBJECTS:
+        for case, tier, params in (
+            ("yield", "quick", {}),
+            ("spawn", "quick", {"fibers": 10}),
+            ("spawn", "default", {"fibers": 1000}),
+            ("wake", "quick", {}),
+            ("memory", "full", {}),
+        ):
+            name = f"sched/{case}/{subject}" + "".join(f"/{k}:{v}" for k, v in params.items())
+            yield name, tier, case, subject, role, params, base * (len(case) + sum(params.values()))
+
+
+def options():
+    flags = {}
+    for argument in sys.argv[1:]:
+        key, _, value = argument.lstrip("-").partition("=")
+        flags[key] = value
+    return flags
+
+
+def list_rows(flags):
+    if FAULT == "garbage":
+        print("Running nothing")
+        return
+    for name, tier, case, subject, role, params, _ in rows():
+        print(json.dumps({"name": name, "tier": tier, "area": "sched", "case": case, "subject": subject, "role": role,
+                          "params": params, "gate": False, "est_ms": 1 + 0.01 * float(flags.get("tern_time_ms", 100))}))
+
+
+def entry(name, case, subject, ns):
+    row = {"name": name + "/iterations:7/manual_time", "run_name": name + "/iterations:7/manual_time",
+           "run_type": "iteration", "repetitions": 1, "repetition_index": 0, "threads": 1}
+    if case == "wake" and subject == "pthread_pool":
+        return row | {"error_occurred": True, "error_message": "skipped: no such thing here", "iterations": 0,
+                      "real_time": 0.0, "cpu_time": 0.0, "time_unit": "us"}
+    if FAULT == "error" and case == "yield" and subject == "pthread":
+        return row | {"error_occurred": True, "error_message": "it went wrong", "iterations": 0, "real_time": 0.0,
+                      "cpu_time": 0.0, "time_unit": "us"}
+    row |= {"iterations": 7, "real_time": ns / 1000, "cpu_time": ns / 1100, "time_unit": "us",
+            "checksum": 99 if FAULT == "checksum" and subject == "pthread" else 42}
+    if case == "wake":
+        row |= {"p50": ns, "p99": 3 * ns, "p999": 4 * ns, "max": 9 * ns}
+    if case == "memory":
+        row |= {"bytes_per_op": 64 * ns}
+    return row
+
+
+def main():
+    flags = options()
+    if "tern_list" in flags:
+        return list_rows(flags)
+    if FAULT == "hang":
+        time.sleep(600)
+    wanted = re.compile(flags["benchmark_filter"])
+    chosen = [r for r in rows() if wanted.search(r[0])]
+    shuffler = random.Random(int(flags["tern_order"]))
+    shuffler.shuffle(chosen)
+    if FAULT == "silent":
+        chosen = [r for r in chosen if r[0] != "sched/yield/pthread"]
+    noise = random.Random(os.getpid())
+    with open(flags["benchmark_out"], "w", encoding="ascii") as out:
+        context = {"date": "2026-01-02T03:04:05+00:00", "host_name": "", "executable": sys.argv[0], "num_cpus": 2,
+                   "mhz_per_cpu": 2000, "library_build_type": "release", "tern_arch": os.environ.get("FAKE_ARCH", "x86_64"),
+                   "tern_cpu_model": "Fake CPU", "tern_vcpus": "2", "tern_emulated": os.environ.get("FAKE_EMULATED", "false")}
+        out.write('{\n  "context": ' + json.dumps(context) + ',\n  "benchmarks": [\n')
+        for i, (name, _, case, subject, _, _, base) in enumerate(chosen):
+            if FAULT == "crash" and i == 1:
+                out.write('    {\n      "name": "sch')
+                out.flush()
+                print("about to crash", file=sys.stderr, flush=True)
+                os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(float(os.environ.get("FAKE_SLEEP", "0")))
+            fields = ",\n".join(f"      {json.dumps(k)}: {json.dumps(v)}"
+                                for k, v in entry(name, case, subject, base * noise.uniform(0.95, 1.05)).items())
+            if FAULT == "nan" and i == 0:
+                fields += ',\n      "ratio": NaN'
+            out.write("    {\n" + fields + "\n    }" + (",\n" if i + 1 < len(chosen) else "\n"))
+            out.flush()
+            if case == "wake" and subject == "tern":
+                hist = {"schema": "tern.hist/1", "row": name, "unit": "ns", "count": 3, "min": 1, "max": 9, "mean": 4.0,
+                        "buckets": [[1, 1, 2], [9, 9, 1]]}
+                path = os.path.join(flags["tern_hist_dir"], name.replace("/", "_") + ".hist.json")
+                with open(path, "w", encoding="ascii") as h:
+                    json.dump(hist, h)
+        out.write("  ]\n}\n")
+    if FAULT == "status":
+        print("a last word", file=sys.stderr)
+        return 3
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""The reading verbs over the fixtures of data/runs/ (made by data/make_runs.py): show, compare, validate, doctor, usage."""
+import json
+import os
+import pathlib
+import pty
+import re
+import subprocess
+import sys
+import unittest
+
+TOOL = os.environ["TERNBENCH"]
+RUNS = pathlib.Path(__file__).resolve().parent / "data" / "runs"
+LAUNCHER = os.environ.get("TERN_LAUNCHER", "").split()
+
+
+def tool(*arguments, **environment):
+    return subprocess.run([*LAUNCHER, TOOL, *map(str, arguments)], cwd=RUNS, env={**os.environ, **environment},
+                          capture_output=True, text=True, timeout=120, check=False)
+
+
+class read_test(unittest.TestCase):
+    def good(self, *arguments):
+        done = tool(*arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stderr)
+        return done.stdout
+
+    def assert_line(self, done, code, *parts):
+        """One clear line on stderr, nothing on stdout, and the documented exit code"""
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.assertEqual(done.stdout, "")
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("ternbench"), done.stderr)
+        for part in parts:
+            self.assertIn(part, done.stderr)
+
+    # show
+
+    def test_show_fits_100_columns_and_has_every_row(self):
+        text = self.good("show", "a")
+        self.assertLessEqual(max(map(len, text.splitlines())), 100)
+        for part in ("sched/wake_latency", "alloc/pair/size:8", "gc/binary_trees/depth:16", "p99", "shared_ptr",
+                     "skipped: one worker cannot yield to another", "order-statistic interval"):
+            self.assertIn(part, text)
+        self.assertNotIn("\x1b", text)
+        # the ratio of a row, recomputed here from the file
+        document = json.loads((RUNS / "a/summary.json").read_text())
+        times = {(r["name"], r["repetition_index"]): r["real_time"] for r in document["benchmarks"]}
+        ratios = sorted(times["sched/yield/tern", i] / times["sched/yield/pthread", i] for i in range(8))
+        line = next(line for line in text[text.index("sched/yield"):].splitlines() if line.startswith("  pthread "))
+        wanted = [(ratios[3] + ratios[4]) / 2, ratios[0], ratios[7]]
+        for got, value in zip(re.findall(r"0\.\d+", line.split("%")[1]), wanted, strict=True):
+            self.assertAlmostEqual(float(got), value, delta=0.00006)
+
+    def test_show_selects(self):
+        self.assertNotIn("gc/", self.good("show", "a", "--area", "alloc"))
+        text = self.good("show", "a", "--case", "alloc/pair")
+        self.assertIn("alloc/pair/size:1024", text)
+        self.assertNotIn("sched", text)
+        text = self.good("show", "a", "--select", "gc,alloc/pair/size:8")
+        self.assertLess(text.index("gc/binary_trees"), text.index("alloc/pair/size:8"))  # in the order asked for
+        self.assertNotIn("size:1024", text)
+        self.assert_line(tool("show", "a", "--select", "gc/nothing"), 1, 'no row of this run is in "gc/nothing"')
+
+    def test_show_markdown(self):
+        lines = self.good("show", "a", "--format", "markdown", "--select", "sched").splitlines()
+        table = [line for line in lines if line.startswith("|")]
+        self.assertEqual({line.count("|") for line in table}, {9})
+        self.assertEqual(len(table), 2 + 3 + 1)
+        self.assertIn("| sched/yield | time | tern |", "\n".join(table))
+        self.assertIn("- `sched/yield/pthread_pool`: skipped: one worker cannot yield to another", lines)
+
+    def test_show_reads_a_plain_google_benchmark_file(self):
+        text = self.good("show", "plain.json")
+        self.assertIn("BM_copy/64", text)
+        self.assertIn("1.51 us", text)
+        self.assertNotIn("mean", text)
+
+    def test_colour_only_on_a_terminal_and_never_with_no_color(self):
+        def on_terminal(**environment):
+            ours, theirs = pty.openpty()
+            with subprocess.Popen([*LAUNCHER, TOOL, "show", "a"], cwd=RUNS, stdout=theirs,
+                                  env={**os.environ, "TERM": "xterm", **environment}) as process:
+                os.close(theirs)
+                text = b""
+                while True:
+                    try:
+                        part = os.read(ours, 65536)
+                    except OSError:
+                        break
+                    if not part:
+                        break
+                    text += part
+                self.assertEqual(process.wait(timeout=60), 0)
+            os.close(ours)
+            return text
+
+        self.assertIn(b"\x1b[32m", on_terminal(NO_COLOR=""))
+        self.assertNotIn(b"\x1b", on_terminal(NO_COLOR="1"))
+        self.assertNotIn(b"\x1b", on_terminal(TERM="dumb", NO_COLOR=""))
+
+    # compare
+
+    def test_compare_names_everything(self):
+        text = self.good("compare", "a", "b")
+        self.assertLessEqual(max(map(len, text.splitlines())), 100)
+        sections = {}
+        for line in text.splitlines():
+            head = re.fullmatch(r"(\S.*) \((\d+)\)", line)
+            if head:
+                name = head[1]
+                sections[name] = [int(head[2])]
+            elif line.startswith("  ") and sections:
+                sections[name].append(line.strip())
+        self.assertEqual(sections["missing in B"], [1, "alloc/pair/malloc/size:1024"])
+        self.assertEqual(sections["new in B"], [1, "sched/skynet/tern"])
+        self.assertEqual(sections["renamed, by the look of it; not compared"],
+                         [1, "gc/binary_trees/tern/depth:16", "-> gc/binary_trees/tern/depth:18"])
+        self.assertEqual(sections["errored"][1:], ["sched/yield/tern",
+                                                   "A measured; B 1 of 8 repetitions: signal 11 (Segmentation fault)"])
+        self.assertEqual(sections["skipped"][1], "sched/yield/pthread_pool")
+        slower = sections["higher in B: slower or larger"]
+        self.assertEqual(slower[0], 1)
+        self.assertRegex(slower[1], r"^alloc/pair/tern/size:8 +6\.\d\d ns +7\.\d\d ns +1\.\d\d  1\.\d\d \.\. 1\.\d\d$")
+        self.assertEqual(sections["no difference shown"][0], 11)
+        self.assertIn("host or build differs: kernel: 6.1.0 -> 6.6.0", text)
+
+    def test_compare_swapped_turns_the_verdict_round(self):
+        text = self.good("compare", "b", "a")
+        self.assertIn("lower in B: faster or smaller (1)", text)
+        self.assertIn("missing in B (1)\n  sched/skynet/tern", text)
+
+    def test_compare_refuses(self):
+        self.assert_line(tool("compare", "a", "emulated"), 4, "emulated: true")
+        self.assert_line(tool("compare", "emulated", "emulated"), 4, "emulated: true")
+        self.assert_line(tool("compare", "a", "aarch64"), 4, "x86_64", "aarch64")
+        self.assert_line(tool("compare", "a", "newer"), 4, "tern.summary/2", "newer")
+        self.assert_line(tool("compare", "a", "disjoint"), 4, "no row in common")
+
+    def test_compare_cannot_read(self):
+        self.assert_line(tool("compare", "a", "older"), 1, "older/summary.json", "tern.summary/0 is older")
+        self.assert_line(tool("compare", "truncated.json", "a"), 1, "truncated.json: is truncated")
+        self.assert_line(tool("compare", "a", "not_json.txt"), 1, "not_json.txt: is not JSON")
+        self.assert_line(tool("compare", "a", "nan.json"), 1, "holds nan at line")
+        self.assert_line(tool("compare", "a", "nowhere"), 1, "nowhere: No such file or directory")
+        self.assert_line(tool("compare", "a", "."), 1, "not a run directory")
+
+    def test_google_benchmarks_own_compare_reads_a_summary(self):
+        script = pathlib.Path("/usr/share/benchmark/compare.py")
+        if not script.exists():
+            self.skipTest("Google Benchmark's compare.py is not installed (Debian: libbenchmark-tools)")
+        for python in (os.environ.get("TERN_SCIPY_PYTHON"), sys.executable, "/usr/bin/python3"):
+            if python and subprocess.run([python, "-c", "import scipy.stats"], capture_output=True, check=False).returncode == 0:
+                break
+        else:
+            self.skipTest("Google Benchmark's compare.py needs scipy (Debian: python3-scipy)")
+        done = subprocess.run([python, script, "--no-color", "benchmarks", "a/summary.json", "b/summary.json"], cwd=RUNS,
+                              capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        slower = [line for line in done.stdout.splitlines() if line.startswith("alloc/pair/tern/size:8 ")]
+        self.assertEqual(len(slower), 8, done.stdout)
+        for line in slower:
+            self.assertAlmostEqual(float(line.split()[1]), 0.3, delta=0.05)
+
+    # validate
+
+    def test_validate(self):
+        self.assertIn("a/summary.json: valid (summary)", self.good("validate", "a", "b", "emulated"))
+        self.assertIn("plain.json: valid (google-benchmark)", self.good("validate", "plain.json"))
+        for name, part in (("truncated.json", "is truncated"), ("not_json.txt", "is not JSON"), ("nan.json", "holds nan"),
+                           ("older", "older"), ("newer", "newer"), ("nowhere", "No such file")):
+            self.assert_line(tool("validate", name), 1, part)
+        done = tool("validate", "not_json.txt", "a", "nan.json")
+        self.assertEqual((done.returncode, done.stderr.count("\n"), done.stdout.count("\n")), (1, 2, 1))
+
+    # doctor and usage
+
+    def test_doctor(self):
+        text = self.good("doctor")
+        for check in ("emulation", "virtual machine", "steal time", "governor", "turbo", "SMT", "vCPUs", "cgroup quota",
+                      "load average", "ASLR", "huge pages", "swap", "perf counters"):
+            self.assertRegex(text, rf"(?m)^(OK|WARN|unknown) +{check} ")
+        lines = text.splitlines()
+        for i, line in enumerate(lines):
+            if line.startswith("WARN"):
+                self.assertIn("cure: ", lines[i + 1])
+        if not LAUNCHER:
+            self.assertIn("WARN     emulation", tool("doctor", TERN_EMULATED="1").stdout)
+
+    def test_usage_errors(self):
+        for arguments in ((), ("nonsense",), ("show",), ("show", "a", "b"), ("show", "a", "--format", "pdf"), ("compare", "a"),
+                          ("validate",), ("run", "--quick", "--full"), ("run", "--repetitions", "0"), ("run", "--seed", "x"),
+                          ("doctor", "--fast"), ("show", "a", "--select", "")):
+            with self.subTest(arguments=arguments):
+                self.assert_line(tool(*arguments), 1)
+
+    def test_help_has_an_example_for_each_verb_and_the_exit_codes(self):
+        self.assertIn("exit codes:", self.good("--help"))
+        for verb in ("run", "show", "compare", "validate", "doctor"):
+            self.assertIn(f"example: ternbench {verb}", self.good(verb, "--help"))
+        self.assertRegex(self.good("--version"), r"^ternbench \d+\.\d+\.\d+$")
+
+
+if __name__ == "__main__":
+    unittest.main()
