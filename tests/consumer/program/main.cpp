@@ -3,7 +3,7 @@
 #include <tern/tern.hpp>
 #include <vector>
 
-std::size_t sum_elsewhere(std::size_t count);
+#include "other.hpp"
 
 // Each primitive once, on both sides of a translation unit's border.
 int main() {
@@ -11,9 +11,20 @@ int main() {
   for (std::size_t i = 1; i <= 100; ++i) numbers.push_back(i);
   std::size_t sum = 0;
   for (const std::size_t number : numbers) sum += number;
-  if (sum != 5050 || sum_elsewhere(100) != 5050) {
-    std::puts("consumer: wrong sum");
-    return 1;
-  }
-  return 0;
+
+  std::size_t received = 0;
+  std::size_t length = 0;
+  tern::run([&] {
+    tern::channel<std::size_t> channel{4};
+    tern::thread producer{[&] { send_all(channel, 100); }};
+    while (const auto value = channel.receive()) received += *value;
+    producer.join();
+
+    const chain_link* first = make_chain(100);
+    tern::gc::collect();
+    for (const chain_link* at = first; at != nullptr; at = at->next.get()) ++length;
+  });
+
+  std::printf("allocator %zu, scheduler %zu, collector %zu\n", sum, received, length);
+  return sum == 5050 && received == 5050 && length == 100 ? 0 : 1;
 }

@@ -1,13 +1,16 @@
-#include <cstddef>
-#include <tern/tern.hpp>
-#include <vector>
+#include "other.hpp"
 
-std::size_t sum_elsewhere(std::size_t count);
+chain_link* make_chain(std::size_t count) {
+  chain_link* first = nullptr;
+  for (std::size_t i = 0; i < count; ++i) {
+    chain_link* added = tern::gc::make<chain_link>();
+    added->next = first;
+    first = added;
+  }
+  return first;
+}
 
-std::size_t sum_elsewhere(std::size_t count) {
-  std::vector<std::size_t, tern::allocator<std::size_t>> numbers(count);
-  std::size_t sum = 0;
-  for (std::size_t i = 0; i < count; ++i) numbers[i] = i + 1;
-  for (const std::size_t number : numbers) sum += number;
-  return sum;
+void send_all(tern::channel<std::size_t>& channel, std::size_t count) {
+  for (std::size_t i = 1; i <= count; ++i) channel.send(i);
+  channel.close();
 }
