@@ -20,12 +20,11 @@
 #include <tern/base/atomic.hpp>
 #include <tern/base/bits.hpp>
 
-#ifndef MADV_GUARD_INSTALL  // Linux 6.13; older headers lack the name
-#define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE 103
-#endif
-
 namespace tern::inline v1::detail::os {
+
+// MADV_GUARD_INSTALL and MADV_GUARD_REMOVE of Linux 6.13; older headers lack the names.
+inline constexpr int madv_guard_install = 102;
+inline constexpr int madv_guard_remove = 103;
 
 // The OS page size in bytes: a power of two, at least 4096.
 inline std::size_t page_size() noexcept {
@@ -86,9 +85,9 @@ inline bool protect_read_write(void* p, std::size_t bytes) noexcept {
 // Installs a guard without a VMA of its own. False where the kernel cannot; success is proven by nothing but a fault:
 // see guards_work().
 inline bool guard_install(void* p, std::size_t bytes) noexcept {
-  return ::madvise(p, bytes, MADV_GUARD_INSTALL) == 0;
+  return ::madvise(p, bytes, madv_guard_install) == 0;
 }
-inline void guard_remove(void* p, std::size_t bytes) noexcept { ::madvise(p, bytes, MADV_GUARD_REMOVE); }
+inline void guard_remove(void* p, std::size_t bytes) noexcept { ::madvise(p, bytes, madv_guard_remove); }
 
 // Whether a guard of guard_install really faults: qemu-user answers success and installs nothing. A write(2) from the
 // guarded page is the probe: the kernel answers EFAULT instead of a signal, so no handler is needed; a pipe carries it.
