@@ -66,6 +66,7 @@ class visitor {
     for (const T& part : parts) (*this)(part);
   }
   template <class T, std::size_t N>
+    requires requires(visitor& v, const T& part) { v(part); }
   void operator()(const std::array<T, N>& parts) {
     for (const T& part : parts) (*this)(part);
   }
@@ -210,14 +211,21 @@ inline constinit shape_table shapes;
 // qualified call reads no vptr; the sanitizers, which look for an object there, are told so.
 template <class T>
 TERN_NO_SANITIZE TERN_NOINLINE void record_members(const void* storage, ::tern::gc::visitor& v) {
-  static_cast<const T*>(storage)->T::trace(v);
+  if constexpr (::tern::gc::traceable<T>)
+    static_cast<const T*>(storage)->T::trace(v);
+  else
+    v(*static_cast<const T*>(storage));
 }
+
+// A type with members: one that has trace(), a member itself, or a fixed array of either.
+template <class T>
+concept has_members = requires(::tern::gc::visitor& v, const T& t) { v(t); };
 
 template <class T>
 layout record_layout() {
   layout result;
   result.bytes = sizeof(T);
-  if constexpr (::tern::gc::traceable<T>) {
+  if constexpr (has_members<T>) {
     static_assert(sizeof(T) <= std::size_t{1} << 20, "a managed type of more than 1 MiB: use gc::make_array");
     const std::size_t words = (sizeof(T) / 8 + 63) / 64;
     void* memory = metadata.allocate(words * 8);
