@@ -24,7 +24,8 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking, unsigned Spins = 12>
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>,
+          unsigned Spins = 12>
 class basic_mutex {
  public:
   constexpr basic_mutex() noexcept = default;
@@ -133,7 +134,7 @@ class basic_mutex {
   }
 
   typename Atomics::template atomic<std::uint32_t> state_{0};
-  spin_lock<Atomics, Spins> guard_;
+  Lock guard_;
   wait_list<Parking> queue_;  // guard_
 };
 

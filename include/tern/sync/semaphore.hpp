@@ -17,7 +17,7 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking>
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>>
 class basic_semaphore {
  public:
   static constexpr std::uint32_t max_permits = 0x7fff'ffff;
@@ -61,7 +61,8 @@ class basic_semaphore {
     guard_.lock();
     if (!me.granted) {
       wait_list<Parking>::erase(me);
-      word_.fetch_sub(one_waiter, memory_order_relaxed);  // relaxed: guard_ orders the queue's count
+      // relaxed, and no RMW: while somebody is counted as waiting, the word changes under guard_ only.
+      word_.store(word_.load(memory_order_relaxed) - one_waiter, memory_order_relaxed);
     }
     guard_.unlock();
     return me.granted;
@@ -119,7 +120,7 @@ class basic_semaphore {
   }
 
   typename Atomics::template atomic<std::uint64_t> word_;
-  spin_lock<Atomics> guard_;
+  Lock guard_;
   wait_list<Parking> queue_;  // guard_
 };
 

@@ -16,7 +16,7 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking>
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>>
 class basic_wait_group {
  public:
   constexpr explicit basic_wait_group(std::uint32_t count = 0) noexcept : word_{count} {}
@@ -76,7 +76,7 @@ class basic_wait_group {
   }
 
   typename Atomics::template atomic<std::uint64_t> word_;
-  spin_lock<Atomics> guard_;
+  Lock guard_;
   wait_list<Parking> queue_;  // guard_
 };
 

@@ -19,6 +19,7 @@
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/sched/park.hpp>
+#include <tern/sched/spawn.hpp>
 #include <tern/sched/worker_loop.hpp>
 
 namespace tern::inline v1::detail {

@@ -1,0 +1,211 @@
+// mutex, semaphore and wait group under every interleaving: exclusion, no lost wake-up, no permit lost or doubled, hand-over.
+#include <tern/sync/mutex.hpp>
+#include <tern/sync/select.hpp>
+#include <tern/sync/semaphore.hpp>
+#include <tern/sync/wait_group.hpp>
+
+#include "expect.hpp"
+
+namespace {
+
+using namespace tern_model;
+
+// A model thread that waits, in the place of fibers. The clock jumps 2 ms at each look, so that starvation comes about.
+struct model_parking {
+  struct waiter {
+    waiter(const char*, const void*) {}
+    void rearm() { state.store(0, tern::detail::memory_order_relaxed); }
+    atomic<std::uint32_t> state{0};
+    bool timed = false;
+  };
+  static inline tern::detail::os::nanoseconds clock = 0;
+
+  template <class Lock>
+  static void park(waiter& w, Lock& lock) {
+    lock.unlock();
+    while (w.state.load(tern::detail::memory_order_acquire) == 0) model_futex::wait(w.state, 0);
+  }
+  template <class Lock>
+  static bool park_until(waiter& w, tern::detail::os::nanoseconds deadline, Lock& lock) {
+    w.timed = true;
+    lock.unlock();
+    while (w.state.load(tern::detail::memory_order_acquire) == 0)
+      if (!model_futex::wait_until(w.state, 0, deadline)) return false;
+    return true;
+  }
+  static void unpark(waiter& w) {
+    w.state.store(1, tern::detail::memory_order_release);
+    model_futex::wake(w.state, 1);
+  }
+  static bool is_timed(const waiter& w) { return w.timed; }
+  static tern::detail::os::nanoseconds now() { return clock += 2'000'000; }
+};
+
+using mutex = tern::detail::basic_mutex<model_atomics, model_parking, model_mutex, 0>;
+using semaphore = tern::detail::basic_semaphore<model_atomics, model_parking, model_mutex>;
+using wait_group = tern::detail::basic_wait_group<model_atomics, model_parking, model_mutex>;
+
+// Threads that each pass the section `Rounds` times; some try_lock only.
+template <int Lockers, int Rounds, int Triers>
+struct mutex_model {
+  mutex m;
+  model_var<int> inside{0};
+  int passed = 0;
+
+  mutex_model() { model_parking::clock = 0; }
+  void section() {
+    require(inside == 0, "one at a time");
+    inside = 1;
+    inside = 0;
+    ++passed;
+  }
+  void threads(thread_list& list) {
+    for (int i = 0; i < Lockers; ++i)
+      list.add("locker" + std::to_string(i), [this] {
+        for (int k = 0; k < Rounds; ++k) {
+          m.lock();
+          section();
+          m.unlock();
+        }
+      });
+    for (int i = 0; i < Triers; ++i)
+      list.add("trier" + std::to_string(i), [this] {
+        if (m.try_lock()) {
+          section();
+          m.unlock();
+        } else {
+          ++passed;
+        }
+      });
+  }
+  // The destructor of the mutex also ends the process when a bit is left.
+  void finally() { require(passed == Lockers * Rounds + Triers, "everybody passed"); }
+};
+
+TEST(mutex_model, excludes_and_wakes) {
+  expect_holds<mutex_model<2, 2, 0>>({.preemptions = 4}, "two, twice");
+  expect_holds<mutex_model<3, 1, 0>>({.preemptions = 3}, "three");
+  expect_holds<mutex_model<2, 1, 1>>({.preemptions = 3}, "two and a trier");
+  expect_holds<mutex_model<3, 2, 0>>({.preemptions = 2}, "three, twice");
+}
+
+// `Permits` at the start, releasers that give more, acquirers that take one; `Timed` of them may give up.
+template <unsigned Permits, int Releasers, int Acquirers, int Timed>
+struct semaphore_model {
+  semaphore s{Permits};
+  model_var<int> payload{0};
+  int got = 0, given_up = 0;
+
+  void threads(thread_list& list) {
+    for (int i = 0; i < Releasers; ++i)
+      list.add("releaser" + std::to_string(i), [this] {
+        if (Permits == 0 && Releasers == 1) payload = 7;
+        s.release(Releasers == 1 ? static_cast<unsigned>(Acquirers + Timed) : 1);
+      });
+    for (int i = 0; i < Acquirers; ++i)
+      list.add("acquirer" + std::to_string(i), [this] {
+        s.acquire();
+        if (Permits == 0 && Releasers == 1) require(payload == 7, "what came before the release is visible");
+        ++got;
+      });
+    for (int i = 0; i < Timed; ++i)
+      list.add("timed" + std::to_string(i), [this] {
+        if (s.try_acquire_until_ns(1))
+          ++got;
+        else
+          ++given_up;
+      });
+  }
+  void finally() {
+    require(got + given_up == Acquirers + Timed, "everybody has an answer");
+    const int all = static_cast<int>(Permits) + (Releasers == 1 ? Acquirers + Timed : Releasers);
+    int left = 0;
+    while (s.try_acquire()) ++left;
+    require(left == all - got, "no permit is lost or doubled");
+  }
+};
+
+TEST(semaphore_model, permits_are_conserved) {
+  expect_holds<semaphore_model<0, 1, 2, 0>>({.preemptions = 4}, "one releases for two");
+  expect_holds<semaphore_model<1, 1, 2, 0>>({.preemptions = 3}, "with a permit");
+  expect_holds<semaphore_model<0, 2, 2, 0>>({.preemptions = 3}, "two and two");
+  expect_holds<semaphore_model<0, 1, 1, 1>>({.preemptions = 3, .timeouts = 1}, "one may give up");
+  expect_holds<semaphore_model<0, 2, 0, 1>>({.preemptions = 4, .timeouts = 1},
+                                            "two releasers, one that may give up");
+  expect_holds<semaphore_model<0, 2, 1, 1>>({.preemptions = 2, .timeouts = 1},
+                                            "two releasers, one may give up");
+}
+
+// Workers count down; waiters wait; a second round begins at once.
+template <int Workers, int Waiters, bool Again>
+struct wait_group_model {
+  wait_group g{Workers};
+  model_var<int> payload{0};
+  int returned = 0;
+
+  void threads(thread_list& list) {
+    for (int i = 0; i < Workers; ++i)
+      list.add("worker" + std::to_string(i), [this, i] {
+        if (i == 0) payload = 7;
+        g.done();
+        if (Again && i == 0) {
+          g.add(1);
+          g.done();
+        }
+      });
+    for (int i = 0; i < Waiters; ++i)
+      list.add("waiter" + std::to_string(i), [this] {
+        g.wait();
+        require(payload == 7, "what came before done() is visible");
+        ++returned;
+      });
+  }
+  void finally() { require(returned == Waiters, "every wait returned"); }
+};
+
+TEST(wait_group_model, waits_end_at_zero) {
+  expect_holds<wait_group_model<2, 1, false>>({.preemptions = 4}, "two workers");
+  expect_holds<wait_group_model<1, 2, false>>({.preemptions = 4}, "two waiters");
+  expect_holds<wait_group_model<1, 2, true>>({.preemptions = 3}, "used again");
+  expect_holds<wait_group_model<2, 1, true>>({.preemptions = 3}, "used again by one of two");
+}
+
+// A select's case and the timer both try to claim: exactly one wins.
+struct claim_model {
+  tern::detail::claim_word<model_atomics> word;
+  int wins = 0;
+  void threads(thread_list& list) {
+    for (std::uint32_t i = 0; i < 3; ++i)
+      list.add("claimer" + std::to_string(i), [this, i] {
+        if (word.claim(i)) {
+          ++wins;
+          require(word.winner() == i, "the winner is named");
+        }
+      });
+  }
+  void finally() { require(wins == 1, "one wins"); }
+};
+
+TEST(claim_model, one_winner) { expect_holds<claim_model>({.preemptions = 3}); }
+
+constexpr options mutant_options{.preemptions = 3, .timeouts = 1, .max_schedules = 200'000};
+
+TEST(mutex_model, mutants) {
+  expect_mutants_caught<mutex_model<2, 1, 0>, mutex_model<2, 1, 1>, mutex_model<3, 1, 0>,
+                        mutex_model<2, 2, 0>>(mutant_options, "mutex.hpp", [](const mutant& m) {
+    // The fast paths of lock() and unlock(): where one fails, the slow path does the same.
+    return m.kind == change::drop && m.text.find("if (TERN_UNLIKELY(") == 0;
+  });
+}
+TEST(semaphore_model, mutants) {
+  expect_mutants_caught<semaphore_model<0, 1, 2, 0>, semaphore_model<1, 1, 2, 0>, semaphore_model<0, 1, 1, 1>,
+                        semaphore_model<0, 2, 2, 0>, semaphore_model<0, 2, 0, 1>>(
+      mutant_options, "semaphore.hpp", [](const mutant&) { return false; });
+}
+TEST(wait_group_model, mutants) {
+  expect_mutants_caught<wait_group_model<2, 1, false>, wait_group_model<1, 2, false>,
+                        wait_group_model<2, 1, true>, wait_group_model<1, 2, true>>(
+      mutant_options, "wait_group.hpp", [](const mutant&) { return false; });
+}
+
+}  // namespace
