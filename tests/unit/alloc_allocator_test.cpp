@@ -204,6 +204,18 @@ TEST(Allocator, HugeBlocksAreZeroAtFirstAndGoBackWhole) {
   EXPECT_EQ(tern::allocation_statistics().huge, before.huge);
 }
 
+// Their mappings may lie next to each other, and OS pages may be shorter than the pages of the map.
+TEST(Allocator, SmallBlocksWithHugeAlignmentShareNoPageOfTheMap) {
+  std::vector<void*> blocks;
+  for (int i = 0; i < 200; ++i) {
+    blocks.push_back(tern::allocate(1, 4 * mib));
+    blocks.push_back(tern::allocate(2 * mib + 4096));
+  }
+  for (std::size_t i = 0; i < blocks.size(); ++i)
+    ASSERT_GE(tern::usable_size(blocks[i]), i % 2 == 0 ? 1 : 2 * mib + 4096);
+  for (void* p : blocks) tern::deallocate(p);
+}
+
 TEST(Allocator, ImpossibleSizesFailCleanly) {
   for (const std::size_t n : {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX / 2, std::size_t{1} << 47}) {
     errno = 0;

@@ -28,7 +28,8 @@ class huge_blocks {
   // Zeroed memory; nullptr when exhausted. Requires: alignment is a power of two.
   void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
     if (bytes > max_bytes) return nullptr;
-    const std::size_t mapped = round_up(bytes == 0 ? 1 : bytes, os::page_size());
+    // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
+    const std::size_t mapped = round_up(bytes < page_bytes ? page_bytes : bytes, os::page_size());
     span* s = heap.take_record();
     if (s == nullptr) return nullptr;
     void* p = os::reserve(mapped, alignment);
