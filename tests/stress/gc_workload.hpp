@@ -41,7 +41,8 @@ struct options {
   unsigned fibers = 8;
   unsigned steps = 400;        // of each fiber
   unsigned chain = 60;         // most nodes of a chain
-  unsigned mark_pause_us = 20; // at each quantum of 8 objects
+  unsigned mark_pause_us = 20; // at each quantum of some objects
+  unsigned hand_overs = 20;
   bool assist = false;         // an extra marker at the end of each round, as an assisting mutator would be
 };
 
@@ -107,8 +108,20 @@ class worker_fiber {
         if (random_.below(8) == 0) tern::this_thread::sleep_for(std::chrono::microseconds(random_.below(200)));
         break;
       case 2: gc::safepoint(); break;
-      default: break;
+      default:
+        if (random_.below(16) == 0) outlast_cycle();
+        break;
     }
+  }
+
+  // What is held over the end of a cycle must have been found by it.
+  void outlast_cycle() {
+    const std::uint64_t n = tern::detail::gc::state.completed.load();
+    for (unsigned k = 0; k < 100 && tern::detail::gc::state.completed.load() == n; ++k)
+      if (k % 2 == 0)
+        tern::this_thread::yield();
+      else
+        tern::this_thread::sleep_for(std::chrono::microseconds(200));
   }
 
   void check(const node* n, std::uint64_t id) {
@@ -206,11 +219,98 @@ class worker_fiber {
   std::atomic<std::uint64_t>& bad_;
 };
 
+// Two fibers on two processors, and an object that goes from one to the other in the last round of a cycle: the producer takes a
+// pair P -> W out of a reservoir while a cycle marks, so that only its stack leads to it, later hands P over through the board,
+// and the consumer keeps W alone. A round in which P is shaded must not be the last: the consumer may have been scanned before.
+class hand_over {
+ public:
+  static constexpr std::size_t reservoir_size = 256;
+  using reservoir_type = gc::array<gc::member<node>>;
+
+  hand_over(std::uint64_t seed, unsigned rounds, std::atomic<std::uint64_t>& ids, std::atomic<std::uint64_t>& bad)
+      : random_{seed}, rounds_{rounds}, ids_{ids}, bad_{bad} {
+    reservoir_ = gc::make_array<gc::member<node>>(reservoir_size);
+    place_ = gc::make<gc::atomic_member<node>>();
+    for (gc::member<node>& m : *reservoir_) m = pair();
+  }
+
+  void produce() {
+    for (unsigned i = 0; i < rounds_ && bad_ == 0; ++i) {
+      // Taken in mid-cycle, from where the marker comes late.
+      for (unsigned k = 0; k < 2000 && !tern::detail::gc::is_barrier_on(); ++k) tern::this_thread::yield();
+      const std::size_t at = random_.below(reservoir_size / 4);
+      node* p = (*reservoir_)[at].exchange(nullptr);
+      const std::uint64_t cycle = completed();
+      const unsigned patience = random_.below(40);
+      for (unsigned k = 0; k < patience && completed() == cycle; ++k) {
+        busy(20);
+        gc::safepoint();
+      }
+      busy(200);  // no safepoint in here
+      place_->store(p);
+      p = nullptr;
+      while (place_->load() != nullptr && bad_ == 0) tern::this_thread::yield();
+      (*reservoir_)[at] = pair();
+    }
+    done_ = true;
+  }
+
+  void consume() {
+    while (!done_) {
+      node* p = nullptr;
+      for (unsigned k = 0; k < 200 && p == nullptr; ++k) {
+        p = place_->load();
+        gc::safepoint();
+      }
+      if (p == nullptr) {
+        tern::this_thread::yield();
+        continue;
+      }
+      node* w = p->next.exchange(nullptr);
+      const std::uint64_t id = p->next_id;
+      place_->store(nullptr);
+      p = nullptr;
+      const std::uint64_t cycle = completed();
+      for (unsigned k = 0; k < 2000 && completed() == cycle; ++k) {
+        gc::safepoint();
+        busy(2);
+      }
+      if (!w->is(id)) bad_.fetch_add(1);
+    }
+  }
+
+ private:
+  static std::uint64_t completed() { return tern::detail::gc::state.completed.load(); }
+  static void busy(unsigned us) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(us);
+    while (std::chrono::steady_clock::now() < end) tern::detail::spin_pause();
+  }
+  node* pair() {
+    node* w = gc::make<node>();
+    w->magic = node::magic_word;
+    w->id = ids_.fetch_add(1);
+    node* p = gc::make<node>();
+    p->magic = node::magic_word;
+    p->id = ids_.fetch_add(1);
+    p->next = w;
+    p->next_id = w->id;
+    return p;
+  }
+
+  tern::detail::fast_random random_;
+  unsigned rounds_;
+  std::atomic<std::uint64_t>& ids_;
+  std::atomic<std::uint64_t>& bad_;
+  gc::handle<reservoir_type> reservoir_;
+  gc::handle<gc::atomic_member<node>> place_;
+  std::atomic<bool> done_{false};
+};
+
 // One seed in this process, with cycles back to back for as long as it runs.
 inline result run_seed(std::uint64_t seed, const options& o) {
   gc::testing::verify_each_cycle(true);
   gc::testing::poison_freed(true);
-  tern::detail::gc::testing.mark_quantum = 8;
+  tern::detail::gc::testing.mark_quantum = 32;
   tern::detail::gc::testing.at = &at_point;
   pause_us = o.mark_pause_us;
   extra_marker = o.assist;
@@ -232,6 +332,11 @@ inline result run_seed(std::uint64_t seed, const options& o) {
           worker_fiber w{board, seed * 1000 + f, o, ids, bad};
           w.run();
         });
+      hand_over pairs{seed, o.hand_overs, ids, bad};
+      if (o.hand_overs != 0 && o.processors > 1) {
+        n.spawn([&] { pairs.produce(); });
+        n.spawn([&] { pairs.consume(); });
+      }
       n.wait();
     });
   }
