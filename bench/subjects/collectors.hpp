@@ -3,28 +3,23 @@
 
 #include "bench/subjects/go_peer.hpp"
 #include "bench/subjects/reference_counting.hpp"
-#if __has_include(<tern/gc.hpp>)
 #include "bench/subjects/tern_collector.hpp"
-#define TERN_BENCH_COLLECTOR tern_collector,
-#else
-#define TERN_BENCH_COLLECTOR
-#endif
 
 namespace tern_bench {
 
 /// Objects with one owner at a time.
-using owning_collectors = subjects<TERN_BENCH_COLLECTOR shared_ptr_subject, shared_ptr_plain_subject,
+using owning_collectors = subjects<tern_collector, shared_ptr_subject, shared_ptr_plain_subject,
                                    intrusive_subject, intrusive_plain_subject, manual_subject, go_peer>;
 /// Objects that are shared, in one thread.
-using sharing_collectors = subjects<TERN_BENCH_COLLECTOR shared_ptr_subject, shared_ptr_plain_subject,
+using sharing_collectors = subjects<tern_collector, shared_ptr_subject, shared_ptr_plain_subject,
                                     intrusive_subject, intrusive_plain_subject, go_peer>;
 /// References alone: the objects outlive the row.
-using reference_collectors = subjects<TERN_BENCH_COLLECTOR shared_ptr_subject, shared_ptr_plain_subject,
+using reference_collectors = subjects<tern_collector, shared_ptr_subject, shared_ptr_plain_subject,
                                       intrusive_subject, intrusive_plain_subject, raw_subject, go_peer>;
 /// Objects that several threads share.
 using threaded_collectors =
-    subjects<TERN_BENCH_COLLECTOR shared_ptr_subject, intrusive_subject, raw_subject, go_peer>;
+    subjects<tern_collector, shared_ptr_subject, intrusive_subject, raw_subject, go_peer>;
 /// For latencies: the atomic form, and no collection or counting at all as the control.
-using steady_collectors = subjects<TERN_BENCH_COLLECTOR shared_ptr_subject, manual_subject, go_peer>;
+using steady_collectors = subjects<tern_collector, shared_ptr_subject, manual_subject, go_peer>;
 
 }  // namespace tern_bench
