@@ -19,7 +19,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <cstdio>
+#include <exception>
 
 #include <tern/arch/context.hpp>
 #include <tern/base/atomic.hpp>
@@ -34,18 +35,33 @@ namespace tern::inline v1::detail {
 
 // ---- making fibers runnable ----
 
+// The ring is full: its older half goes to the inject queue.
+TERN_COLD inline void push_overflow(processor& p, fiber& f) noexcept {
+  std::uint64_t moved = 0;
+  inject_queue<fiber, &fiber::next>::batch batch;
+  p.ring.push(&f, [&](fiber* g) noexcept { batch.push_back(g), ++moved; }, memory_order_seq_cst);
+  if (moved == 0) return;
+  p.home->inject_.push(batch);
+  bump(p.counters.overflowed, moved);
+}
+
 // Owner of p. Behind all that is queued.
 TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
-  // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
-  if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) {
-    std::uint64_t moved = 0;
-    inject_queue<fiber, &fiber::next>::batch batch;
-    p.ring.push(&f, [&](fiber* g) noexcept { batch.push_back(g), ++moved; }, memory_order_seq_cst);
-    if (moved != 0) {
-      p.home->inject_.push(batch);
-      bump(p.counters.overflowed, moved);
-    }
+  if (p.home->idle_.total() == 1) {
+    // Nobody else could be woken. An extra processor that the monitor is adding now searches at once, and the monitor itself looks
+    // again after its period.
+    if (TERN_UNLIKELY(!p.ring.try_push(&f))) push_overflow(p, f);
+    return;
   }
+  // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
+  if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
+  p.home->work_published();
+}
+
+// Owner of p, for a fiber that yields. No StoreLoad between the push and the look at the sleepers: one that is just falling asleep may
+// be missed, but the fibers that take turns here come by again, and the monitor looks as well.
+TERN_ALWAYS_INLINE void push_yielded(processor& p, fiber& f) noexcept {
+  if (TERN_UNLIKELY(!p.ring.try_push(&f))) push_overflow(p, f);
   p.home->work_published();
 }
 
@@ -76,8 +92,29 @@ TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
   }
 }
 
-inline void release_slot(fiber& f) noexcept;                  // spawn.hpp
-[[noreturn]] inline void terminate_named(fiber& f) noexcept;  // spawn.hpp
+// Gives a fiber's slot back. Requires: it has ended and nobody will look at it.
+inline void release_slot(fiber& f) noexcept {
+  processor* p = current_processor();
+  if (TERN_LIKELY(p != nullptr && p->home == f.home && (f.flags & fiber::own_size) == 0)) {
+    f.next = p->free_slots;
+    p->free_slots = &f;
+    if (TERN_UNLIKELY(++p->free_count > max_local_slots)) p->home->drain_slots(*p, max_local_slots / 2);
+    return;
+  }
+  // The runtime may be gone: the address tells the pool.
+  stack_pool::of(stack_pool::locate(to_word(&f)).slot_bytes).release(&f);
+}
+
+// What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.
+[[noreturn]] inline void terminate_named(fiber& f) noexcept {
+  std::fprintf(stderr, "tern: an exception left fiber #%llu '%s', which nobody joins\n",
+               static_cast<unsigned long long>(f.id), f.display_name());
+  try {
+    std::rethrow_exception(f.error);
+  } catch (...) {
+    std::terminate();
+  }
+}
 
 // Requires: f has ended and its stack is not in use.
 inline void finish_exit(worker& w, fiber& f) noexcept {
@@ -127,7 +164,7 @@ TERN_ALWAYS_INLINE void finish_switch(worker& w) noexcept {
     case leave_action::requeue:
       mark_saved(w, *left);
       bump(w.held->counters.yields);
-      return push_tail(*w.held, *left);
+      return push_yielded(*w.held, *left);
     case leave_action::park: return finish_park(w, *left);
     case leave_action::inject: mark_saved(w, *left); return left->home->inject(*left);
     case leave_action::exit: return finish_exit(w, *left);

@@ -55,18 +55,6 @@ TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t byte
   return *f;
 }
 
-inline void release_slot(fiber& f) noexcept {
-  processor* p = current_processor();
-  if (TERN_LIKELY(p != nullptr && p->home == f.home && (f.flags & fiber::own_size) == 0)) {
-    f.next = p->free_slots;
-    p->free_slots = &f;
-    if (TERN_UNLIKELY(++p->free_count > max_local_slots)) p->home->drain_slots(*p, max_local_slots / 2);
-    return;
-  }
-  // The runtime may be gone: the address tells the pool.
-  stack_pool::of(stack_pool::locate(to_word(&f)).slot_bytes).release(&f);
-}
-
 // Fills in all that a fiber needs but its closure.
 TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, scheduler& s, processor* p, std::uint32_t flags) noexcept {
   f.flags = flags;
@@ -107,17 +95,6 @@ void run_closure(fiber& f) noexcept {
   }
   c->~Closure();
   if ((f.flags & fiber::heap_closure) != 0) deallocate(c, sizeof(Closure), alignof(Closure));
-}
-
-// What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.
-[[noreturn]] inline void terminate_named(fiber& f) noexcept {
-  std::fprintf(stderr, "tern: an exception left fiber #%llu '%s', which nobody joins\n",
-               static_cast<unsigned long long>(f.id), f.display_name());
-  try {
-    std::rethrow_exception(f.error);
-  } catch (...) {
-    std::terminate();
-  }
 }
 
 struct spawn_options {
