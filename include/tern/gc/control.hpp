@@ -22,8 +22,8 @@ inline void collect() { detail::gc::collect_and_wait(); }
 
 /// Waits until no destructor is due. Not to be called from one.
 inline void wait_for_destructors() noexcept {
-  detail::gc::destroy_queue& q = detail::gc::doomed;
-  const auto wait = [&q] {
+  const auto wait = [] {
+    detail::gc::destroy_queue& q = detail::gc::doomed;
     for (;;) {
       const std::uint32_t seen = q.idle_word.load(detail::memory_order_acquire);  // pairs-with: the executor
       {

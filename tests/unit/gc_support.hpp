@@ -1,0 +1,48 @@
+// What the collector's tests share.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+#include <utility>
+
+#include <tern/gc.hpp>
+
+namespace gc_test {
+
+// Runs f on a thread of its own: when it is gone, so are the words that its stack held.
+template <class F>
+void on_thread(F&& f) {
+  std::thread t{std::forward<F>(f)};
+  t.join();
+}
+
+// A whole cycle, and what destructors it made due.
+inline void collect_all() {
+  tern::gc::collect();
+  tern::gc::wait_for_destructors();
+}
+
+inline std::uint64_t live_objects() {
+  tern::gc::collect();
+  return tern::gc::read_statistics().live_objects;
+}
+
+// Verifies each cycle of the scope; `ok()` afterwards.
+class verified {
+ public:
+  verified() : before_{tern::gc::read_statistics()} {
+    tern::gc::testing::verify_each_cycle(true);
+    tern::gc::testing::poison_freed(true);
+  }
+  ~verified() { tern::gc::testing::verify_each_cycle(false); }
+  verified(const verified&) = delete;
+  verified& operator=(const verified&) = delete;
+  std::uint64_t lost() const { return tern::gc::read_statistics().lost - before_.lost; }
+  std::uint64_t cycles() const { return tern::gc::read_statistics().cycles - before_.cycles; }
+
+ private:
+  tern::gc::statistics before_;
+};
+
+}  // namespace gc_test
