@@ -19,85 +19,20 @@
 
 #include <array>
 #include <chrono>
-#include <csetjmp>
 #include <csignal>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <map>
-#include <source_location>
 #include <string>
 #include <vector>
 
-#include <tern/base/atomic.hpp>
-
 #include "coroutine.hpp"
+#include "search_path.hpp"
+#include "trace.hpp"
+#include "types.hpp"
 
 namespace tern_model {
-
-using tern::detail::memory_order;
-using tern::detail::memory_order_acq_rel;
-using tern::detail::memory_order_acquire;
-using tern::detail::memory_order_relaxed;
-using tern::detail::memory_order_release;
-using tern::detail::memory_order_seq_cst;
-using site = std::source_location;
-
-inline constexpr unsigned max_threads = 7;
-inline constexpr unsigned main_thread = 7;  // runs the model's constructor, finally() and destructor
-
-struct options {
-  unsigned preemptions = 2;     // switches away from a thread that could go on
-  unsigned store_delays = 0;    // stores kept back in one execution
-  unsigned timeouts = 0;        // timed waits that give up although another thread could run
-  unsigned spurious_wakes = 0;  // waits that return for no reason
-  unsigned max_steps = 5'000;   // operations in one execution; more is a livelock
-  std::uint64_t max_schedules = 20'000'000;
-  double max_seconds = 60.0;  // a check that ends by this or by max_schedules is not complete
-  std::string replay{};       // run this one schedule (also from the environment: TERN_MODEL_REPLAY)
-};
-
-struct result {
-  bool failed = false;
-  bool complete = false;  // every schedule within the bounds was run
-  std::string message{};
-  std::string trace{};     // the failing execution, one line per operation
-  std::string schedule{};  // give it to options::replay
-  std::uint64_t schedules = 0;
-  double seconds = 0;
-};
-
-// Vector clock: what each thread had done when ...
-struct clock {
-  std::array<std::uint32_t, max_threads + 1> at{};
-  void join(const clock& o) noexcept {
-    for (unsigned i = 0; i <= max_threads; ++i) at[i] = at[i] < o.at[i] ? o.at[i] : at[i];
-  }
-};
-
-// One atomic object. The value is kept as bits so that the engine is not a template.
-struct location {
-  std::uint64_t bits = 0;
-  clock released{};  // what a load-acquire of the present value learns
-};
-
-enum class change : std::uint8_t { weaken, weaken_seq_cst, tear, drop };
-
-// What mutation.hpp asks for: one call site that misbehaves.
-struct mutation {
-  change kind{};
-  const char* file = nullptr;
-  unsigned line = 0;
-  unsigned column = 0;
-};
-
-struct seen_site {
-  site where{};
-  const char* operation = "";
-  memory_order order{};
-};
 
 class checker;
 inline checker* active = nullptr;  // the checker whose model runs now
@@ -271,10 +206,10 @@ class checker {
     abandon();
   }
   void name(const void* p, const char* text) {
-    if (logging_) names_[p] = text;
+    if (logging_) trace_.name(p, text);
   }
   void note(const char* text) {
-    if (logging_) trace_ += "  " + label(running_) + ": " + text + "\n";
+    if (logging_) trace_.note(label(running_), text);
   }
   [[nodiscard]] bool logging() const noexcept { return logging_; }
   [[nodiscard]] unsigned running() const noexcept { return running_; }
@@ -306,11 +241,6 @@ class checker {
     std::vector<delayed_store> delayed{};
     std::function<void()> body{};
     std::string name{};
-  };
-
-  struct choice {
-    std::uint8_t alternatives;
-    std::uint8_t taken;
   };
 
   static constexpr const char* not_deterministic =
@@ -507,21 +437,9 @@ class checker {
   }
 
   unsigned choose(unsigned n) {
-    if (n == 1) return 0;
-    if (depth_ == choices_.size()) choices_.push_back({static_cast<std::uint8_t>(n), 0});
-    choice& c = choices_[depth_++];
-    if (c.alternatives == 0) c.alternatives = static_cast<std::uint8_t>(n);  // from a replay text
-    if (c.alternatives != n || c.taken >= n) fail_plain(not_deterministic);
-    return c.taken;
-  }
-
-  // Advances to the next schedule. False when there is none.
-  bool advance() {
-    while (!choices_.empty() && choices_.back().taken + 1 >= choices_.back().alternatives)
-      choices_.pop_back();
-    if (choices_.empty()) return false;
-    ++choices_.back().taken;
-    return true;
+    const unsigned taken = path_.choose(n);
+    if (taken == search_path::not_deterministic) fail_plain(not_deterministic);
+    return taken;
   }
 
   // --- failing and telling -------------------------------------------------------------------------------------------
@@ -541,27 +459,10 @@ class checker {
     for (;;) coroutine::switch_to(threads_[running_].context, explorer_);
   }
 
-  static std::string where(const site& s) {
-    const char* file = s.file_name();
-    if (const char* slash = std::strrchr(file, '/'); slash != nullptr) file = slash + 1;
-    return std::string{file} + ":" + std::to_string(s.line());
-  }
   std::string label(unsigned i) const { return i == main_thread ? std::string{"main"} : threads_[i].name; }
   void log(const char* operation, const location* l, std::uint64_t bits, memory_order o, const site& s,
            const char* suffix = nullptr) {
-    static constexpr const char* orders[] = {"relaxed", "consume", "acquire",
-                                             "release", "acq_rel", "seq_cst"};
-    const auto found = names_.find(l);
-    std::string name = found != names_.end() ? found->second : std::string{};
-    if (name.empty()) {
-      name = "a" + std::to_string(names_.size());
-      names_[l] = name;
-    }
-    char line[320];
-    std::snprintf(line, sizeof line, "  %-10s %-28s %-14s 0x%-14llx %-8s %s%s\n", label(running_).c_str(),
-                  operation, name.c_str(), static_cast<unsigned long long>(bits),
-                  orders[static_cast<unsigned>(o)], where(s).c_str(), suffix == nullptr ? "" : suffix);
-    trace_ += line;
+    trace_.line(label(running_), operation, l, bits, o, s, suffix);
   }
 
   static void on_abort(int) {
@@ -620,13 +521,14 @@ class checker {
     threads_[main_thread].now.at[main_thread] = 1;
     thread_count_ = 0;
     running_ = main_thread;
-    depth_ = steps_ = 0;
+    path_.rewind();
+    steps_ = 0;
     preemptions_ = delays_ = timeouts_ = spurious_ = 0;
     version_ = queue_clock_ = 0;
     coroutine::switch_to(explorer_, threads_[main_thread].context);
     if (aborted_) set_message("the code under test called abort(): a broken assertion, see stderr");
     aborted_ = false;
-    if (!failed_ && depth_ != choices_.size()) {
+    if (!failed_ && !path_.is_at_end()) {
       failed_ = true;
       set_message(not_deterministic);
     }
@@ -647,21 +549,21 @@ class checker {
     const bool replaying = !options_.replay.empty();
     for (bound_ = replaying ? options_.preemptions : 0; bound_ <= options_.preemptions && !out_of_budget;
          ++bound_) {
-      choices_.clear();
-      if (replaying) read_schedule(options_.replay);
+      path_.clear();
+      if (replaying) bound_ = path_.read(options_.replay);
       do {
         run_once();
         ++r.schedules;
         out_of_budget = r.schedules >= options_.max_schedules ||
                         ((r.schedules & 1023) == 0 && elapsed() > options_.max_seconds);
-      } while (!failed_ && !out_of_budget && !replaying && advance());
+      } while (!failed_ && !out_of_budget && !replaying && path_.advance());
       if (failed_) break;
     }
     r.complete = !failed_ && !out_of_budget && !replaying;
     if (failed_) {
       r.failed = true;
       r.message = message_;
-      r.schedule = write_schedule();
+      r.schedule = path_.write(bound_);
       r.trace = trace_of_failure();
     }
     r.seconds = elapsed();
@@ -672,31 +574,14 @@ class checker {
     failed_ = false;
     logging_ = true;
     trace_.clear();
-    names_.clear();
-    choices_.resize(depth_);
+    path_.cut();
     start_contexts();
     run_once();
     logging_ = false;
     if (!failed_)
       return "(the failure did not come back: the model depends on something besides its schedule)\n" +
-             trace_;
-    return trace_ + "  " + message_ + "\n";
-  }
-
-  // "bound:choices", a choice of 0 to 9 per character.
-  std::string write_schedule() const {
-    std::string text = std::to_string(bound_) + ":";
-    for (std::size_t i = 0; i < depth_; ++i) text += static_cast<char>('0' + choices_[i].taken);
-    while (!text.empty() && text.back() == '0') text.pop_back();
-    return text;
-  }
-  void read_schedule(const std::string& text) {
-    const std::size_t colon = text.find(':');
-    if (colon == std::string::npos) return;
-    bound_ = static_cast<unsigned>(std::strtoul(text.c_str(), nullptr, 10));
-    for (std::size_t i = colon + 1; i < text.size(); ++i) {
-      choices_.push_back({0, static_cast<std::uint8_t>(text[i] - '0')});
-    }
+             trace_.text();
+    return trace_.text() + "  " + message_ + "\n";
   }
 
   options options_;
@@ -709,8 +594,7 @@ class checker {
   unsigned thread_count_ = 0;
   unsigned running_ = main_thread;
 
-  std::vector<choice> choices_{};
-  std::size_t depth_ = 0;
+  search_path path_{};
   unsigned bound_ = 0;
   unsigned steps_ = 0;
   unsigned preemptions_ = 0;
@@ -724,8 +608,7 @@ class checker {
   bool aborted_ = false;
   bool logging_ = false;
   std::string message_{};
-  std::string trace_{};
-  std::map<const void*, std::string> names_{};
+  trace trace_{};
 };
 
 /// What a model's threads() fills in.

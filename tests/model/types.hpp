@@ -1,0 +1,83 @@
+// The words of the model checker: bounds, results, clocks, mutations.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <source_location>
+#include <string>
+
+#include <tern/base/atomic.hpp>
+
+namespace tern_model {
+
+using tern::detail::memory_order;
+using tern::detail::memory_order_acq_rel;
+using tern::detail::memory_order_acquire;
+using tern::detail::memory_order_relaxed;
+using tern::detail::memory_order_release;
+using tern::detail::memory_order_seq_cst;
+using site = std::source_location;
+
+inline constexpr unsigned max_threads = 7;
+inline constexpr unsigned main_thread = 7;  // runs the model's constructor, finally() and destructor
+
+struct options {
+  unsigned preemptions = 2;     // switches away from a thread that could go on
+  unsigned store_delays = 0;    // stores kept back in one execution
+  unsigned timeouts = 0;        // timed waits that give up although another thread could run
+  unsigned spurious_wakes = 0;  // waits that return for no reason
+  unsigned max_steps = 5'000;   // operations in one execution; more is a livelock
+  std::uint64_t max_schedules = 20'000'000;
+  double max_seconds = 60.0;  // a check that ends by this or by max_schedules is not complete
+  std::string replay{};       // run this one schedule (also from the environment: TERN_MODEL_REPLAY)
+};
+
+struct result {
+  bool failed = false;
+  bool complete = false;  // every schedule within the bounds was run
+  std::string message{};
+  std::string trace{};     // the failing execution, one line per operation
+  std::string schedule{};  // give it to options::replay
+  std::uint64_t schedules = 0;
+  double seconds = 0;
+};
+
+// Vector clock: what each thread had done when ...
+struct clock {
+  std::array<std::uint32_t, max_threads + 1> at{};
+  void join(const clock& o) noexcept {
+    for (unsigned i = 0; i <= max_threads; ++i) at[i] = at[i] < o.at[i] ? o.at[i] : at[i];
+  }
+};
+
+// One atomic object. The value is kept as bits so that the engine is not a template.
+struct location {
+  std::uint64_t bits = 0;
+  clock released{};  // what a load-acquire of the present value learns
+};
+
+enum class change : std::uint8_t { weaken, weaken_seq_cst, tear, drop };
+
+// What mutation.hpp asks for: one call site that misbehaves.
+struct mutation {
+  change kind{};
+  const char* file = nullptr;
+  unsigned line = 0;
+  unsigned column = 0;
+};
+
+struct seen_site {
+  site where{};
+  const char* operation = "";
+  memory_order order{};
+};
+
+/// "file.hpp:12".
+inline std::string where(const site& s) {
+  const char* file = s.file_name();
+  if (const char* slash = std::strrchr(file, '/'); slash != nullptr) file = slash + 1;
+  return std::string{file} + ":" + std::to_string(s.line());
+}
+
+}  // namespace tern_model
