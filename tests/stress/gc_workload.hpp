@@ -39,16 +39,16 @@ inline constexpr std::size_t board_size = 64;
 struct options {
   unsigned processors = 2;
   unsigned fibers = 8;
-  unsigned steps = 400;        // of each fiber
-  unsigned chain = 60;         // most nodes of a chain
-  unsigned mark_pause_us = 20; // at each quantum of some objects
+  unsigned steps = 400;         // of each fiber
+  unsigned chain = 60;          // most nodes of a chain
+  unsigned mark_pause_us = 20;  // at each quantum of some objects
   unsigned hand_overs = 20;
-  bool assist = false;         // an extra marker at the end of each round, as an assisting mutator would be
+  bool assist = false;  // an extra marker at the end of each round, as an assisting mutator would be
 };
 
 struct result {
-  std::uint64_t bad = 0;       // nodes found dead by the program
-  std::uint64_t lost = 0;      // found by the verifier
+  std::uint64_t bad = 0;   // nodes found dead by the program
+  std::uint64_t lost = 0;  // found by the verifier
   std::uint64_t suspects = 0;
   std::uint64_t cycles = 0;
   bool ok() const { return bad == 0 && lost == 0; }
@@ -105,7 +105,8 @@ class worker_fiber {
     switch (random_.below(4)) {
       case 0: tern::this_thread::yield(); break;
       case 1:
-        if (random_.below(8) == 0) tern::this_thread::sleep_for(std::chrono::microseconds(random_.below(200)));
+        if (random_.below(8) == 0)
+          tern::this_thread::sleep_for(std::chrono::microseconds(random_.below(200)));
         break;
       case 2: gc::safepoint(); break;
       default:
@@ -227,7 +228,8 @@ class hand_over {
   static constexpr std::size_t reservoir_size = 256;
   using reservoir_type = gc::array<gc::member<node>>;
 
-  hand_over(std::uint64_t seed, unsigned rounds, std::atomic<std::uint64_t>& ids, std::atomic<std::uint64_t>& bad)
+  hand_over(std::uint64_t seed, unsigned rounds, std::atomic<std::uint64_t>& ids,
+            std::atomic<std::uint64_t>& bad)
       : random_{seed}, rounds_{rounds}, ids_{ids}, bad_{bad} {
     reservoir_ = gc::make_array<gc::member<node>>(reservoir_size);
     place_ = gc::make<gc::atomic_member<node>>();
@@ -370,8 +372,9 @@ inline unsigned seeds_until_loss(unsigned most, const options& o) {
     int status = 0;
     ::waitpid(child, &status, 0);
     if (!(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
-      std::printf("loss at seed %llu, processors %u: %s %d\n", static_cast<unsigned long long>(first + i), 1u << (i % 3),
-                  WIFEXITED(status) ? "status" : "signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+      std::printf("loss at seed %llu, processors %u: %s %d\n", static_cast<unsigned long long>(first + i),
+                  1u << (i % 3), WIFEXITED(status) ? "status" : "signal",
+                  WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
       return i + 1;
     }
   }

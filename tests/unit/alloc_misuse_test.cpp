@@ -34,7 +34,7 @@ TEST(AllocMisuseDeathTest, SmallBlockFreedTwice) {
         flush();
         tern::deallocate(keep);
       },
-      "freed twice");
+      "block freed twice");
 }
 
 TEST(AllocMisuseDeathTest, LargeBlockFreedTwice) {

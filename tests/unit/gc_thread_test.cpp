@@ -1,0 +1,191 @@
+// Plain threads: attachment, exit in mid-cycle, threads that never poll.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "tests/support/seed.hpp"
+#include "tests/unit/gc_support.hpp"
+
+namespace {
+
+namespace gc = tern::gc;
+using gc_test::live_objects;
+using gc_test::on_thread;
+using gc_test::verified;
+
+struct node {
+  gc::member<node> next;
+  long value = 0;
+  void trace(gc::visitor& v) const { v(next); }
+};
+
+TEST(gc_thread, threads_come_and_go_while_cycles_run) {
+  verified v;
+  std::atomic<bool> stop{false};
+  std::thread cycles{[&] {
+    while (!stop) gc::collect();
+  }};
+  std::atomic<long> bad{0};
+  for (int round = 0; round < tern_test::scale(40); ++round) {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t)
+      threads.emplace_back([&, t] {
+        node* head = nullptr;
+        for (long i = 0; i < 2000; ++i) {
+          node* n = gc::make<node>();
+          n->value = t;
+          n->next = i % 50 == 0 ? nullptr : head;
+          head = n;
+        }
+        for (node* n = head; n != nullptr; n = n->next)
+          if (n->value != t) ++bad;
+      });
+    for (std::thread& t : threads) t.join();
+  }
+  stop = true;
+  cycles.join();
+  EXPECT_EQ(bad, 0);
+  EXPECT_EQ(v.lost(), 0u);
+  EXPECT_EQ(live_objects(), 0u);
+}
+
+TEST(gc_thread, an_attachment_ends_with_its_scope) {
+  on_thread([] {
+    EXPECT_EQ(tern::detail::gc::current_mutator_if_any(), nullptr);
+    {
+      gc::attach_thread a;
+      EXPECT_NE(tern::detail::gc::current_mutator_if_any(), nullptr);
+      gc::attach_thread nested;
+      gc::make<node>();
+    }
+    EXPECT_EQ(tern::detail::gc::current_mutator_if_any(), nullptr);
+  });
+}
+
+// Under TSan a signal waits for the next intercepted call.
+TEST(gc_thread, a_thread_that_computes_without_polling_does_not_stop_a_cycle) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan delivers signals late";
+  std::atomic<int> stage{0};
+  std::thread busy{[&] {
+    node* n = gc::make<node>();
+    n->value = 4711;
+    stage = 1;
+    while (stage != 2) tern::detail::spin_pause();  // no safepoint
+    EXPECT_EQ(n->value, 4711);
+    gc::keep_alive(n);
+  }};
+  while (stage != 1) std::this_thread::yield();
+  on_thread([] {
+    for (int i = 0; i < 5; ++i) {
+      gc::collect();
+      for (int k = 0; k < 1000; ++k) gc::make<node>();
+    }
+  });
+  stage = 2;
+  busy.join();
+}
+
+TEST(gc_thread, a_thread_that_sleeps_in_the_kernel_does_not_stop_a_cycle) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan delivers signals late";
+  tern::detail::atomic<std::uint32_t> futex{0};
+  std::atomic<int> stage{0};
+  std::thread sleeper{[&] {
+    node* n = gc::make<node>();
+    n->value = 42;
+    stage = 1;
+    while (futex.load() == 0) tern::detail::os::futex_wait(futex, 0);
+    EXPECT_EQ(n->value, 42);
+    // It goes on allocating with the bins that a handler swept in place.
+    node* head = nullptr;
+    for (long i = 0; i < 20'000; ++i) {
+      node* m = gc::make<node>();
+      EXPECT_EQ(m->value, 0);
+      m->value = i;
+      m->next = head;
+      head = m;
+    }
+    gc::collect();
+    long i = 20'000;
+    for (node* m = head; m != nullptr; m = m->next) EXPECT_EQ(m->value, --i);
+    EXPECT_EQ(i, 0);
+    gc::keep_alive(n);
+  }};
+  while (stage != 1) std::this_thread::yield();
+  for (int i = 0; i < 5; ++i) gc::collect();
+  futex = 1;
+  tern::detail::os::futex_wake(futex, 1);
+  sleeper.join();
+}
+
+TEST(gc_thread, without_managed_access_lets_a_cycle_pass) {
+  on_thread([] {
+    node* n = gc::make<node>();
+    n->value = 5;
+    const int r = gc::without_managed_access([] {
+      on_thread([] { gc::collect(); });
+      return 3;
+    });
+    EXPECT_EQ(r, 3);
+    EXPECT_EQ(n->value, 5);
+    gc::keep_alive(n);
+  });
+}
+
+// The collector is concurrent in truth: its marker is held in the middle of marking for a second, and every mutator goes on.
+std::atomic<int> hold_ms{0};
+std::atomic<bool> holding{false};
+void hold_marker(tern::detail::gc::test_point p) noexcept {
+  if (p != tern::detail::gc::test_point::mid_mark) return;
+  if (const int ms = hold_ms.exchange(0); ms != 0) {
+    holding = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    holding = false;
+  }
+}
+
+TEST(gc_thread, every_mutator_goes_on_while_the_marker_is_held) {
+  gc::handle<node> list;
+  on_thread([&] {
+    for (int i = 0; i < 50'000; ++i) {
+      node* n = gc::make<node>();
+      n->next = list;
+      list = n;
+    }
+  });
+  constexpr int count = 3;
+  std::atomic<bool> stop{false};
+  std::atomic<long> allocated[count] = {};
+  std::atomic<long> stored[count] = {};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < count; ++t)
+    threads.emplace_back([&, t] {
+      node* mine = gc::make<node>();
+      while (!stop) {
+        node* n = gc::make<node>();
+        if (holding) ++allocated[t];
+        mine->next = n;
+        if (holding) ++stored[t];
+      }
+    });
+  tern::detail::gc::testing.mark_quantum = 100;
+  tern::detail::gc::testing.at = &hold_marker;
+  hold_ms = 1000;
+  on_thread([] { gc::collect(); });
+  tern::detail::gc::testing.at = nullptr;
+  tern::detail::gc::testing.mark_quantum = 0;
+  stop = true;
+  for (std::thread& t : threads) t.join();
+  for (int t = 0; t < count; ++t) {
+    // Far less than a second's worth, far more than the rest of a bin: they refilled and stored while it was held.
+    EXPECT_GT(allocated[t], 5000) << t;
+    EXPECT_GT(stored[t], 5000) << t;
+  }
+  long n = 0;
+  for (node* x = list; x != nullptr; x = x->next) ++n;
+  EXPECT_EQ(n, 50'000);
+}
+
+}  // namespace
