@@ -226,6 +226,30 @@ TEST(AllocStress, CachesMigrateBetweenThreads) {
   for (auto* c : idle) tern::detail::destroy_cache(c);
 }
 
+// All threads on the cache that locks, as in blocking regions.
+TEST(AllocStress, TheSharedCacheIsShared) {
+  std::atomic<bool> damaged{false};
+  std::vector<std::thread> threads;
+  const std::size_t live_before = tern::allocation_statistics().live;
+  for (unsigned t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      tern::detail::thread_cache* previous = tern::detail::bind_cache(tern::detail::shared_cache());
+      fast_random random{tern_test::seed() + t};
+      void* slots[16] = {};
+      for (int i = 0; i < tern_test::scale(500000); ++i) {
+        void*& slot = slots[random.below(16)];
+        if (slot != nullptr && !check_and_free(slot, random)) damaged = true;
+        slot = make(48, t);
+      }
+      for (void* p : slots)
+        if (p != nullptr && !check_and_free(p, random)) damaged = true;
+      tern::detail::bind_cache(previous);
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_FALSE(damaged);
+  EXPECT_EQ(tern::allocation_statistics().live, live_before);
+}
+
 // Statistics and releases beside work.
 TEST(AllocStress, ReadersAndReleasersDisturbNobody) {
   std::atomic<bool> stop{false};
