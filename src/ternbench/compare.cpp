@@ -179,8 +179,9 @@ std::string render(const run_data& a, const run_data& b, const comparison& c, co
       if (row.judge() == v) rows.push_back(&row);
     }
     const bool down = v == verdict::faster;
-    std::stable_sort(rows.begin(), rows.end(), [&](const compared_row* x, const compared_row* y) {
-      return down ? x->ratio.estimate < y->ratio.estimate : x->ratio.estimate > y->ratio.estimate;
+    std::sort(rows.begin(), rows.end(), [&](const compared_row* x, const compared_row* y) {
+      if (x->ratio.estimate != y->ratio.estimate) return (x->ratio.estimate < y->ratio.estimate) == down;
+      return x->a->name != y->a->name ? x->a->name < y->a->name : x->what < y->what;
     });
     return rows;
   };

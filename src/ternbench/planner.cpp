@@ -80,10 +80,10 @@ plan make_plan(const std::vector<listed_row>& rows, const std::vector<row_group>
 
 int adapt_repetitions(const plan& p, const budget& b, int done, double elapsed) {
   if (done <= 0) return p.repetitions;
-  constexpr double tolerance = 1.25;
+  constexpr double tolerance = 1.5;
   const double each = elapsed / done;
   if (each * p.repetitions <= tolerance * b.seconds) return p.repetitions;
-  const int affordable = static_cast<int>(b.seconds / each);
+  const int affordable = static_cast<int>(tolerance * b.seconds / each);
   return std::clamp(affordable, std::max(done, std::min(b.least_repetitions, p.repetitions)),
                     std::max(done, p.repetitions));
 }

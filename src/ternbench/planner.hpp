@@ -45,7 +45,7 @@ struct plan {
                              const budget& b, int fixed_repetitions);
 
 /// How many repetitions to make in all, after `done` of them took `elapsed` seconds: the planned count while that ends
-/// within a quarter over the budget, else as many as fit, never below least_repetitions.
+/// within half over the budget, else as many as fit, never below least_repetitions.
 [[nodiscard]] int adapt_repetitions(const plan& p, const budget& b, int done, double elapsed);
 
 /// A different stream for each (repetition, group) of a run. SplitMix64.

@@ -46,7 +46,7 @@ std::vector<group> group_rows(const run_data& run, const selection& selected) {
     const std::vector<std::string> order{"sched", "alloc", "gc", "scenario"};
     return std::find(order.begin(), order.end(), area) - order.begin();
   };
-  std::stable_sort(rows.begin(), rows.end(), [&](const row_data* a, const row_data* b) {
+  std::sort(rows.begin(), rows.end(), [&](const row_data* a, const row_data* b) {
     const row_name& x = a->parts;
     const row_name& y = b->parts;
     if (const auto i = selected.rank(x), j = selected.rank(y); i != j) return i < j;
@@ -55,7 +55,7 @@ std::vector<group> group_rows(const run_data& run, const selection& selected) {
     if (x.case_name != y.case_name) return x.case_name < y.case_name;
     if (natural_less(x, y) || natural_less(y, x)) return natural_less(x, y);
     if (const int i = role_rank(a->role), j = role_rank(b->role); i != j) return i < j;
-    return x.subject < y.subject;
+    return a->name < b->name;
   });
   std::vector<group> groups;
   for (const row_data* row : rows) {

@@ -61,8 +61,8 @@ TEST(plans, adapt_to_what_a_repetition_really_costs) {
   const budget b{100, 6, 3, 5, 100};
   const plan p{6, 50, 95};
   EXPECT_EQ(adapt_repetitions(p, b, 1, 16), 6);
-  EXPECT_EQ(adapt_repetitions(p, b, 1, 20), 6);  // 120 s: within a quarter
-  EXPECT_EQ(adapt_repetitions(p, b, 1, 25), 4);
+  EXPECT_EQ(adapt_repetitions(p, b, 1, 25), 6);  // 150 s: within half over
+  EXPECT_EQ(adapt_repetitions(p, b, 1, 26), 5);
   EXPECT_EQ(adapt_repetitions(p, b, 1, 90), 3);   // never below the least
   EXPECT_EQ(adapt_repetitions(p, b, 5, 200), 5);  // never below what is done
 }
