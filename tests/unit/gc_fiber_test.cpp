@@ -1,0 +1,249 @@
+// Fibers as roots: running, parked, in channels, inside tern::blocking.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+
+#include <tern/sched.hpp>
+#include <tern/sync.hpp>
+
+#include "tests/support/seed.hpp"
+#include "tests/unit/gc_support.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace gc = tern::gc;
+using gc_test::live_objects;
+using gc_test::verified;
+
+struct node {
+  gc::member<node> next;
+  long value = 0;
+  void trace(gc::visitor& v) const { v(next); }
+};
+
+node* make_list(long n, long value) {
+  node* head = nullptr;
+  for (long i = 0; i < n; ++i) {
+    node* x = gc::make<node>();
+    x->value = value;
+    x->next = head;
+    head = x;
+  }
+  return head;
+}
+bool is_list(const node* x, long n, long value) {
+  long i = 0;
+  for (; x != nullptr; x = x->next, ++i)
+    if (x->value != value) return false;
+  return i == n;
+}
+
+class gc_fiber : public testing::TestWithParam<unsigned> {};
+
+TEST_P(gc_fiber, parked_fibers_keep_what_their_stacks_hold) {
+  verified v;
+  std::atomic<int> good{0};
+  const int count = tern_test::scale(500);
+  tern::runtime rt{{.processors = GetParam()}};
+  rt.run([&] {
+    tern::mutex m;
+    m.lock();
+    tern::nursery n;
+    for (int f = 0; f < count; ++f)
+      n.spawn([&, f] {
+        node* mine = make_list(20, f);
+        m.lock();
+        m.unlock();
+        if (is_list(mine, 20, f)) ++good;
+      });
+    for (int i = 0; i < 4; ++i) {
+      tern::this_thread::yield();
+      gc::collect();
+      make_list(5000, -1);
+    }
+    m.unlock();
+    n.wait();
+  });
+  EXPECT_EQ(good, count);
+  EXPECT_EQ(v.lost(), 0u);
+  EXPECT_EQ(live_objects(), 0u);
+}
+
+TEST_P(gc_fiber, a_closure_holds_what_it_captured) {
+  verified v;
+  std::atomic<int> good{0};
+  const int count = tern_test::scale(300);
+  tern::runtime rt{{.processors = GetParam()}};
+  rt.run([&] {
+    tern::nursery n;
+    for (int f = 0; f < count; ++f) {
+      node* captured = make_list(10, f);
+      n.spawn([&good, captured, f] {
+        if (is_list(captured, 10, f)) ++good;
+      });
+      if (f % 50 == 0) gc::collect();
+    }
+    n.wait();
+  });
+  EXPECT_EQ(good, count);
+  EXPECT_EQ(v.lost(), 0u);
+}
+
+TEST_P(gc_fiber, channels_carry_managed_pointers) {
+  verified v;
+  for (const std::size_t capacity : {std::size_t{0}, std::size_t{16}}) {
+    std::atomic<int> good{0};
+    const int count = tern_test::scale(2000);
+    tern::runtime rt{{.processors = GetParam()}};
+    rt.run([&] {
+      tern::channel<node*> c{capacity};
+      std::atomic<bool> done{false};
+      tern::nursery n;
+      n.spawn([&] {
+        for (int i = 0; i < count; ++i) c.send(make_list(5, i));
+        c.close();
+      });
+      n.spawn([&] {
+        for (int i = 0;; ++i) {
+          std::optional<node*> x = c.receive();
+          if (!x) break;
+          if (is_list(*x, 5, i)) ++good;
+        }
+        done = true;
+      });
+      n.spawn([&] {
+        while (!done) {
+          gc::collect();
+          tern::this_thread::yield();
+        }
+      });
+      n.wait();
+    });
+    EXPECT_EQ(good, count);
+  }
+  EXPECT_EQ(v.lost(), 0u);
+  EXPECT_EQ(live_objects(), 0u);
+}
+
+TEST_P(gc_fiber, a_fiber_inside_blocking_is_scanned_for) {
+  verified v;
+  tern::runtime rt{{.processors = GetParam()}};
+  rt.run([&] {
+    tern::nursery n;
+    std::atomic<int> inside{0};
+    std::atomic<bool> leave{false};
+    std::atomic<int> good{0};
+    for (int f = 0; f < 4; ++f)
+      n.spawn([&, f] {
+        for (int i = 0; i < 5; ++i) {
+          node* mine = make_list(50, f);
+          tern::blocking([&] {
+            ++inside;
+            std::this_thread::sleep_for(3ms);
+          });
+          if (is_list(mine, 50, f)) ++good;
+        }
+      });
+    n.spawn([&] {
+      while (!leave) {
+        gc::collect();
+        make_list(2000, -1);
+        tern::this_thread::yield();
+        if (inside >= 20) leave = true;
+      }
+    });
+    n.wait();
+    EXPECT_EQ(good, 20);
+  });
+  EXPECT_EQ(v.lost(), 0u);
+}
+
+TEST_P(gc_fiber, a_fiber_resumed_elsewhere_takes_its_roots_along) {
+  verified v;
+  std::atomic<long> bad{0};
+  tern::runtime rt{{.processors = GetParam()}};
+  rt.run([&] {
+    tern::nursery n;
+    for (int f = 0; f < 16; ++f)
+      n.spawn([&, f] {
+        node* mine = make_list(30, f);
+        for (int i = 0; i < tern_test::scale(300); ++i) {
+          tern::this_thread::yield();
+          mine->next->value = f;
+          node* second = mine->next;
+          mine->next = nullptr;  // only this stack leads to the rest now
+          tern::this_thread::yield();
+          node* fresh = gc::make<node>();
+          fresh->value = f;
+          fresh->next = second;
+          mine = fresh;
+          if (!is_list(mine, 30, f)) ++bad;
+          if (i % 64 == 0) gc::collect();
+        }
+      });
+    n.wait();
+  });
+  EXPECT_EQ(bad, 0);
+  EXPECT_EQ(v.lost(), 0u);
+}
+
+// The same as for plain threads: the marker is held for a second while fibers on every processor allocate and store.
+std::atomic<int> hold_ms{0};
+std::atomic<bool> holding{false};
+void hold_marker(tern::detail::gc::test_point p) noexcept {
+  if (p != tern::detail::gc::test_point::mid_mark) return;
+  if (const int ms = hold_ms.exchange(0); ms != 0) {
+    holding = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    holding = false;
+  }
+}
+
+TEST_P(gc_fiber, every_fiber_goes_on_while_the_marker_is_held) {
+  tern::runtime rt{{.processors = GetParam()}};
+  rt.run([&] {
+    gc::handle<node> list{make_list(20'000, 1)};
+    constexpr int count = 6;
+    std::atomic<bool> stop{false};
+    std::atomic<long> work[count] = {};
+    tern::nursery n;
+    for (int f = 0; f < count; ++f)
+      n.spawn([&, f] {
+        node* mine = gc::make<node>();
+        while (!stop) {
+          for (int i = 0; i < 100; ++i) {
+            mine->next = gc::make<node>();
+            if (holding) ++work[f];
+          }
+          tern::this_thread::yield();
+        }
+      });
+    tern::detail::gc::testing.mark_quantum = 100;
+    tern::detail::gc::testing.at = &hold_marker;
+    hold_ms = 1000;
+    // Plain: this fiber's processor must not sit in collect().
+    std::thread collecting{[] { gc::collect(); }};
+    while (hold_ms != 0 || holding) tern::this_thread::sleep_for(1ms);
+    stop = true;
+    n.wait();
+    tern::blocking([&] { collecting.join(); });
+    tern::detail::gc::testing.at = nullptr;
+    tern::detail::gc::testing.mark_quantum = 0;
+    for (int f = 0; f < count; ++f) EXPECT_GT(work[f], 2000) << f;
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(processors, gc_fiber, testing::Values(1u, 2u, 4u));
+
+TEST(gc_fiber_death, managed_memory_inside_blocking_is_fatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(tern::run([] {
+                 gc::make<node>();
+                 tern::blocking([] { gc::make<node>(); });
+               }),
+               "inside tern::blocking");
+}
+
+}  // namespace
