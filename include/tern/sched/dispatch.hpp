@@ -139,21 +139,14 @@ inline void finish_park(worker& w, fiber& left) noexcept {
   mark_saved(w, left);
   bump(w.held->counters.parks);
   if (x.kind == waiter_kind::single && commit != nullptr) {
-    // relaxed: the waker reaches the waiter through what commit releases.
-    x.state.store(waiter::parked, memory_order_relaxed);
+    x.state.park_single();
     if (commit(x, argument)) return;
-    x.state.store(waiter::notified, memory_order_relaxed);
+    x.state.take_back_single();
     return make_ready(left, wake_place::next);
   }
   // Armed, the waiter stays whoever ends it: they only set the state, and the fiber is made ready below.
   const bool stay = commit == nullptr || commit(x, argument);
-  std::uint32_t state = waiter::armed;
-  // acq_rel: pairs with end_wait(); a waker that finds `parked` sees the saved stack.
-  if (x.state.compare_exchange_strong(state, stay ? waiter::parked : waiter::notified, memory_order_acq_rel,
-                                      memory_order_acquire) &&
-      stay)
-    return;
-  make_ready(left, wake_place::next);
+  if (!x.state.finish(stay)) make_ready(left, wake_place::next);
 }
 
 // First thing after every switch, on the incoming stack.
@@ -308,19 +301,6 @@ inline void fiber_entry(void* message) {
 
 // ---- timers ----
 
-// Ends a wait with `how`. True if this call ended it; then, unless its stack is not saved yet, the caller makes the fiber ready.
-inline bool end_wait(waiter& x, std::uint32_t how, bool& saved) noexcept {
-  std::uint32_t state = x.state.load(memory_order_relaxed);  // relaxed: the CAS orders
-  while (state == waiter::armed || state == waiter::parked) {
-    // acq_rel: pairs with finish_park() (the saved stack) and with the end of park() (the waker's words).
-    if (x.state.compare_exchange_weak(state, how, memory_order_acq_rel, memory_order_relaxed)) {
-      saved = state == waiter::parked;
-      return true;
-    }
-  }
-  return false;
-}
-
 inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds now) noexcept {
   if (p.timers.earliest() > now) return 0;
   slist<fiber, &fiber::next> ready;
@@ -332,7 +312,7 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
       // Under the lock: a waiter that was woken otherwise takes this lock before its memory goes away.
       fiber* owner = x.owner;
       bool saved = false;
-      if (!end_wait(x, waiter::timed_out, saved)) continue;
+      if (!x.state.end(wait_state<>::timed_out, saved)) continue;
       ++fired;
       if (saved) ready.push_back(owner);
     }
@@ -352,26 +332,17 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
 TERN_COLD inline void park_thread(waiter& x, os::nanoseconds deadline, park_commit commit,
                                   void* argument) noexcept {
   if (x.kind == waiter_kind::single && commit != nullptr) {
-    x.state.store(waiter::parked, memory_order_relaxed);  // relaxed: published by commit's release
-    if (!commit(x, argument)) return x.state.store(waiter::notified, memory_order_relaxed);
-  } else {
-    const bool stay = commit == nullptr || commit(x, argument);
-    std::uint32_t state = waiter::armed;
-    // acq_rel: pairs with end_wait().
-    if (!x.state.compare_exchange_strong(state, stay ? waiter::parked : waiter::notified,
-                                         memory_order_acq_rel, memory_order_acquire) ||
-        !stay)
-      return;
+    x.state.park_single();
+    if (!commit(x, argument)) return x.state.take_back_single();
+  } else if (!x.state.finish(commit == nullptr || commit(x, argument))) {
+    return;
   }
   const bool for_ever = deadline == os::never;
   if (for_ever) schedulers.parked_threads.fetch_add(1, memory_order_seq_cst);
-  for (;;) {
-    // acquire: pairs with the store or CAS of whoever ends the wait.
-    if (x.state.load(memory_order_acquire) != waiter::parked) break;
-    if (os::futex_wait(x.state, waiter::parked, deadline)) continue;
-    std::uint32_t state = waiter::parked;
-    if (x.state.compare_exchange_strong(state, waiter::timed_out, memory_order_acq_rel, memory_order_acquire))
-      break;
+  while (x.state.is_parked()) {
+    if (os::futex_wait(x.state.word(), wait_state<>::parked, deadline)) continue;
+    bool saved = false;
+    if (x.state.end(wait_state<>::timed_out, saved)) break;
   }
   if (for_ever) schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
 }
@@ -424,24 +395,17 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
     lock_scope hold{home.timers_lock};
     home.timers.remove(x.timer);
   }
-  // relaxed: whoever ended the wait ordered it.
-  return x.state.load(memory_order_relaxed) == waiter::timed_out ? wake_reason::timed_out
-                                                                 : wake_reason::notified;
+  return x.state.has_timed_out() ? wake_reason::timed_out : wake_reason::notified;
 }
 
 inline bool unpark(waiter& x, wake_place place) noexcept {
   fiber* owner = x.owner;
   bool saved = true;
-  if (x.kind == waiter_kind::single && x.state.load(memory_order_relaxed) == waiter::parked) {
-    // The only waker, and commit has run: nobody else writes the word.
-    // release: pairs with park_thread(); a fiber is handed over by its queue.
-    x.state.store(waiter::notified, memory_order_release);
-  } else if (!end_wait(x, waiter::notified, saved)) {
-    return false;
-  }
+  const bool alone = x.kind == waiter_kind::single && x.state.end_single();
+  if (!alone && !x.state.end(wait_state<>::notified, saved)) return false;
   if (owner == nullptr) {
     // The thread may be gone by now, and its stack with it: a wake of a dead address is harmless.
-    if (saved) os::futex_wake(x.state, 1);
+    if (saved) os::futex_wake(x.state.word(), 1);
   } else if (saved) {
     make_ready(*owner, place);
   }

@@ -7,12 +7,12 @@
 //                      3. then take a sleeper under the lock, counted as awake and searching, and signal it.
 //             Search   begin_search() admits at most half of the awake, so that a burst does not turn into a stampede. A searcher
 //                      that finds work calls end_search(); the last one wakes another, since more may follow.
-//             Sleep    1. enter the list and leave the word in one locked step (RMW)   2. the last searcher rescans all
+//             Sleep    1. enter the list and leave the word in one locked step (RMW)   2. where no searcher is left, rescan all
 //                      queues   3. where it finds something it takes itself out again (rouse) and searches on.
 // Invariants  I1 a processor is in exactly one of awake, sleeping_, lent_: awake + |sleeping_| + |lent_| = total. Asserted.
 //             I2 work published while nobody searches is seen by a rescan or leads to a wake, by the StoreLoad on both sides.
 // Ordering    Submit: store work, load word. Sleep: RMW word, load work. All four seq_cst, so one of the two sees the other.
-//             A refused searcher sleeps without a rescan: a searcher that was admitted is still there, and rescans later.
+//             Who leaves searchers behind sleeps without a rescan: the last of them rescans later.
 // Rejected    An RMW by each submit: one contended line for all spawns. Waking always: a ping-pong of two fibers would bounce
 //             between cores. Sleeper sets as bit masks: a limit on processors.
 // References  The Go scheduler (Vyukov 2012) and tokio's idle set have the same two counters.
@@ -101,16 +101,16 @@ class idle_set {
     return searching_in(word_.fetch_sub(one_searching, memory_order_seq_cst)) == 1;
   }
 
-  // True: the caller must rescan all queues, since no searcher is left.
+  // True: the caller must rescan all queues, since no searcher is left. Whether it was one itself does not matter: the searcher on
+  // whose account it was refused may have found work and published more meanwhile, when it saw nobody asleep.
   [[nodiscard]] bool sleep(idle_member& m, bool searching) noexcept {
     guard g{lock_};
     TERN_ASSERT(m.where == idle_member::place::awake, "idle: slept twice");
     m.where = idle_member::place::asleep;
     sleeping_.push_front(m);
+    const std::uint32_t leaves = searching ? one_searching : 0;
     // pairs-with: should_wake().
-    const std::uint32_t before =
-        word_.fetch_sub(one_awake + (searching ? one_searching : 0), memory_order_seq_cst);
-    return searching && searching_in(before) == 1;
+    return searching_in(word_.fetch_sub(one_awake + leaves, memory_order_seq_cst)) == leaves;
   }
   // The sleeper takes itself out, awake and searching. False: somebody has taken it already, its signal is under way, and it is
   // counted as awake and searching all the same.

@@ -1,8 +1,7 @@
 // Park and unpark: the one way in which a fiber or a plain thread waits, on which every primitive of sync/ and net/ is built.
 //
 // Context     A primitive keeps waiters in its own list under its own lock. The waiter lives on the waiting stack.
-// Structure   state:  armed --(saved)--> parked --> notified | timed_out
-//                       `-------------------------> notified | timed_out      (woken before it was saved)
+// Structure   state: see wait_state.hpp.
 // Protocol    1. Caller: make a waiter, take the primitive's lock, test, queue the waiter.
 //             2. park(w, commit, arg): the caller's stack is saved and another fiber runs; on that one's stack `commit` runs,
 //                which normally drops the primitive's lock. One switch, and no waker can meet a stack that is not saved.
@@ -30,6 +29,7 @@
 #include <tern/os/clock.hpp>
 #include <tern/sched/hooks.hpp>
 #include <tern/sched/timer.hpp>
+#include <tern/sched/wait_state.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -41,8 +41,6 @@ enum class waiter_kind : std::uint8_t { single, multi };
 enum class wake_place : std::uint8_t { next, tail };
 
 struct waiter {
-  enum : std::uint32_t { armed, parked, notified, timed_out };
-
   // `what` is a constant string and `object` an address, both for the deadlock report and the fiber dump.
   explicit waiter(const char* what_, const void* object_ = nullptr,
                   waiter_kind kind_ = waiter_kind::single) noexcept;
@@ -50,12 +48,9 @@ struct waiter {
   waiter& operator=(const waiter&) = delete;
 
   // Makes the waiter fit for another park. Requires: no waker can reach it.
-  void rearm() noexcept {
-    state.store(armed,
-                memory_order_relaxed);  // relaxed: no waker can reach it; commit's release publishes it
-  }
+  void rearm() noexcept { state.rearm(); }
 
-  atomic<std::uint32_t> state{armed};  // also the futex word of a plain thread
+  wait_state<> state;
   waiter_kind kind;
   fiber* owner;  // the waiting fiber; null for a plain thread
   const char* what;
