@@ -29,7 +29,7 @@ struct options {
   unsigned spurious_wakes = 0;  // waits that return for no reason
   unsigned max_steps = 5'000;   // operations in one execution; more is a livelock
   std::uint64_t max_schedules = 20'000'000;
-  double max_seconds = 60.0;  // a check that ends by this or by max_schedules is not complete
+  double max_seconds = 60.0;  // processor time; a check ended by this or by max_schedules is not complete
   std::string replay{};       // run this one schedule (also from the environment: TERN_MODEL_REPLAY)
 };
 
@@ -40,7 +40,7 @@ struct result {
   std::string trace{};     // the failing execution, one line per operation
   std::string schedule{};  // give it to options::replay
   std::uint64_t schedules = 0;
-  double seconds = 0;
+  double seconds = 0;  // of processor time
 };
 
 // Vector clock: what each thread had done when ...
