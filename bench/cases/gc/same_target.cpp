@@ -19,6 +19,7 @@ class same_target {
     auto target = S::template make<node>();
     target->value = 42;
     shared_.set(0, target);
+    for (std::size_t i = 0; i < threads_; ++i) own_.set(i, S::template make<holder>());
   }
   static std::string unfit(const row_params& p) {
     if (p["threads"] <= usable_cpus()) return {};
@@ -29,17 +30,16 @@ class same_target {
   std::uint32_t run() {
     S::parallel(threads_, [this](std::size_t self) {
       const auto target = shared_.get(0);
-      auto own = S::template make<holder>();
+      holder* const own = own_.peek(self);
       std::uint64_t sum = 0;
       for (std::uint64_t i = 0; i < batch; ++i) {
         own->next = target;
-        keep(&*own);
+        keep(own);
         sum += S::peek(own->next)->value;
         own->next = nullptr;
-        keep(&*own);
+        keep(own);
         if (i % 4096 == 0) S::poll();
       }
-      S::release(own);
       sums_[self] = sum;
     });
     std::uint32_t total = 0;
@@ -62,6 +62,7 @@ class same_target {
   typename S::template table<node> shared_{1};
   std::vector<std::uint64_t> sums_;
   std::size_t threads_;
+  typename S::template table<holder> own_{threads_};
 };
 
 const registration<same_target, threaded_collectors> registered{{
