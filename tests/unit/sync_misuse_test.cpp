@@ -27,7 +27,6 @@ void destroy_under_a_waiter(Wait wait) {
 }  // namespace
 
 TEST(sync_misuse_death, mutex) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(
       {
         tern::mutex m;
@@ -51,7 +50,6 @@ TEST(sync_misuse_death, mutex) {
 }
 
 TEST(sync_misuse_death, condition_variable) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(
       {
         tern::condition_variable c;
@@ -68,7 +66,6 @@ TEST(sync_misuse_death, condition_variable) {
 }
 
 TEST(sync_misuse_death, semaphore) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(tern::semaphore{0x8000'0000u}, "at most 2\\^31 - 1 permits");
   EXPECT_DEATH(
       {
@@ -81,7 +78,6 @@ TEST(sync_misuse_death, semaphore) {
 }
 
 TEST(sync_misuse_death, wait_group) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(
       {
         tern::wait_group g;
@@ -102,13 +98,11 @@ TEST(sync_misuse_death, wait_group) {
 }
 
 TEST(sync_misuse_death, channel) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(destroy_under_a_waiter<tern::channel<int>>([](auto& c) { static_cast<void>(c.receive()); }),
                "a channel was destroyed while somebody waits on it");
 }
 
 TEST(sync_misuse_death, parking_inside_blocking) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(tern::run([] {
                  tern::channel<int> c;
                  tern::blocking([&] { static_cast<void>(c.receive()); });
