@@ -134,7 +134,7 @@ class model_var {
 
  private:
   T value_;
-  mutable checker::access_history history_{};
+  mutable access_history history_{};
 };
 
 /// Lockable; blocks in the checker, hands over happens-before. For locks that are not themselves under test.

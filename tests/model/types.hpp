@@ -73,6 +73,20 @@ struct seen_site {
   memory_order order{};
 };
 
+// Who touched a plain variable last. `writer` 7 is the model's constructor.
+struct access_history {
+  unsigned writer = main_thread;
+  std::uint32_t write_at = 0;
+  clock reads{};
+};
+
+inline bool acquires(memory_order o) noexcept {
+  return o == memory_order_acquire || o == memory_order_acq_rel || o == memory_order_seq_cst;
+}
+inline bool releases(memory_order o) noexcept {
+  return o == memory_order_release || o == memory_order_acq_rel || o == memory_order_seq_cst;
+}
+
 /// "file.hpp:12".
 inline std::string where(const site& s) {
   const char* file = s.file_name();
