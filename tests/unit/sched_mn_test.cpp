@@ -12,6 +12,8 @@
 #include <tern/os/thread.hpp>
 #include <tern/sched.hpp>
 
+#include "tests/support/seed.hpp"
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -42,12 +44,13 @@ TEST(SchedMn, TenThousandFibersOnTwoWorkersAreStolenBothWays) {
   tern::detail::futex_lock lock;
   std::atomic<int> ended{0};
   bool both = false;
+  const int count = tern_test::scale(10'000);  // fewer under emulation, where a pool holds 8,192 slots
   // Every round gives each processor the chance to run dry first; a loaded machine may need several.
   for (int round = 0; round < 200 && !both; ++round) {
     rt.run([&] {
       std::vector<tern::thread> all;
-      all.reserve(10'000);
-      for (int i = 0; i < 10'000; ++i)
+      all.reserve(static_cast<std::size_t>(count));
+      for (int i = 0; i < count; ++i)
         all.emplace_back([&, i] {
           volatile int x = 0;
           for (int k = 0; k < (i % 64) * 20; ++k) x = x + 1;
@@ -60,7 +63,7 @@ TEST(SchedMn, TenThousandFibersOnTwoWorkersAreStolenBothWays) {
         });
       for (auto& t : all) t.join();
     });
-    EXPECT_EQ(ended.exchange(0), 10'000);
+    EXPECT_EQ(ended.exchange(0), count);
     const auto s = rt.statistics();
     both = s.processors[0].stolen > 0 && s.processors[1].stolen > 0 && threads.size() >= 2;
   }
@@ -285,7 +288,7 @@ TEST(SchedMn, AHundredThousandFibersLeaveNothing) {
 #if TERN_TSAN
   const int count = 4'000;  // clang's TSan bears about 20,000 at once
 #else
-  const int count = 100'000;
+  const int count = tern_test::scale(100'000);
 #endif
   tern::runtime rt{{.processors = 2}};
   std::atomic<int> n{0};
