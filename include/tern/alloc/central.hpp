@@ -19,7 +19,8 @@
 // Rejected    Free lists through the blocks: each batch would touch every block, cold, under the lock.
 //             A store of whole batches without a look at spans: it would hide double frees, and blocks would come back in the
 //             order of their deaths and not of their addresses.
-// Limits      Blocks of one span may be handed to two caches, and then share a cache line.
+// Limits      Blocks of one span may be handed to two caches. A batch from a fresh span begins and ends at a cache line, so
+//             two caches share lines only of spans whose blocks have come back in parts.
 
 #include <cstddef>
 #include <cstdint>
@@ -111,7 +112,15 @@ class alignas(contended_line_size) central_list {
     return s;
   }
 
+  static bool is_empty(const span& s, unsigned c) noexcept {
+    std::size_t set = 0;
+    for (unsigned w = 0; w < word_count(c); ++w) set += static_cast<std::size_t>(std::popcount(s.bits[w]));
+    return set == word_count(c) * std::size_t{64} - class_table[c].blocks;
+  }
+
   static void retire(span* s) noexcept {
+    TERN_ASSERT_SLOW(!is_small(s->size_class) || is_empty(*s, s->size_class),
+                     "central: bits of an empty span are not clear");
     unpoison(s->memory(), s->bytes());
     heap.free(s);
   }

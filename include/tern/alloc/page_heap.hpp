@@ -12,7 +12,7 @@
 // Protocol    allocate: best fit, among equals the one in the fullest chunk (empty chunks stay whole for huge pages); split;
 //             else grow. The init function runs before any map entry names the span.
 //             release_memory: takes dirty free spans off the lists, advises without the lock, puts them back.
-// Invariants  I1 taken bytes = pages in use + pages free.            Asserted at level 3 in statistics().
+// Invariants  I1 taken bytes = pages in use + pages free + pages detached by a release.   Asserted at level 3 in statistics().
 //             I2 The map holds, for a span in use, an entry at each page; for a free one, at its first and last page; none else.
 //             I3 pages committed <= dirty pages: a page that is not dirty reads as zero.
 // Ordering    Everything under one lock; readers of the map need none (page_map.hpp).
@@ -124,6 +124,7 @@ class page_heap {
       lock_scope hold{lock_};
       for (unsigned i = 0; i < n; ++i) {
         done += clear_dirty_locked(*batch[i]);
+        pages_detached_ -= batch[i]->pages;
         insert_free_locked(batch[i]);
       }
     }
@@ -155,7 +156,7 @@ class page_heap {
     s.in_use = pages_in_use_ * page_bytes;
     s.dirty = dirty_pages_ * page_bytes;
     s.released = released_;
-    TERN_ASSERT_SLOW(count_free_pages_locked() + pages_in_use_ == s.mapped / page_bytes,
+    TERN_ASSERT_SLOW(count_free_pages_locked() + pages_detached_ + pages_in_use_ == s.mapped / page_bytes,
                      "page heap: pages in use and free do not add up");
     return s;
   }
@@ -422,6 +423,7 @@ class page_heap {
         if (dirty == 0) continue;
         unlink_locked(s);
         set_ends_locked(*s, page_entry{});
+        pages_detached_ += s->pages;
         out[n++] = static_cast<Span*>(s);
       }
     }
@@ -456,6 +458,7 @@ class page_heap {
   // All below: protected by lock_, but for the map's entries, which are atomic.
   std::size_t next_reservation_ = 0;  // bytes
   std::size_t pages_in_use_ = 0;
+  std::size_t pages_detached_ = 0;
   std::size_t dirty_pages_ = 0;
   std::size_t released_ = 0;  // bytes
   std::uint32_t region_count_ = 0;

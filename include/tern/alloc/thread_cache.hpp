@@ -320,7 +320,7 @@ void for_each_allocator_lock(F&& f) noexcept {
 }
 
 // The forking thread holds every lock over the fork, so that the child finds each structure whole. What other threads' caches
-// held is lost to the child.
+// held, and free pages that they were giving to the OS, are lost to the child.
 inline void cache_registry::before_fork() noexcept {
   for_each_allocator_lock([](futex_lock& l) noexcept { l.lock(); });
 }
