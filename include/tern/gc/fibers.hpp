@@ -57,6 +57,8 @@ inline bool rescans(const mutator& m) noexcept {
 inline void hook_acquire(processor& p) noexcept {
   mutator& m = *mutator_of(p);
   take_port(m);
+  if (TERN_UNLIKELY(world_stopped.load(memory_order_relaxed) != 0))
+    poll(m);  // attached while the verifier looks
   fiber* f = p.current;
   if (f == nullptr || hooks_armed.load(memory_order_relaxed) == 0) return;  // relaxed: see hooks.hpp
   // Back from tern::blocking on a processor that may have acked this round meanwhile, by the collector's hand.

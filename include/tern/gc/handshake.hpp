@@ -185,8 +185,8 @@ class fiber_scan {
   // scanned or needs no scan, or its slot is free.
   template <class Scan>
   void scan_saved(std::uint64_t round, std::uint64_t first_round, Scan&& scan) noexcept {
-    // acquire pairs-with: unclaim(), start(); what a processor's scan counted must be seen before the counts are compared.
-    while (state_.load(memory_order_acquire) != free_ && needs_scan(load(), round, first_round)) {
+    // relaxed: the claim orders what is scanned, the stamp what was counted.
+    while (state_.load(memory_order_relaxed) != free_ && needs_scan(load(), round, first_round)) {
       if (try_claim()) {
         // Again: it may have run and stopped between the look and the claim.
         if (needs_scan(load(), round, first_round)) {
@@ -208,7 +208,7 @@ class fiber_scan {
   bool resume_checked(std::uint64_t acked_round, std::uint64_t first_round, Scan&& scan) noexcept {
     if (!try_claim()) return false;
     check_resumed(acked_round, first_round, scan);
-    state_.store(on_cpu_, memory_order_release);  // pairs-with: scan_saved()
+    state_.store(on_cpu_, memory_order_relaxed);  // relaxed: the stamp's release tells of the scan
     return true;
   }
 
@@ -235,9 +235,9 @@ class fiber_scan {
     if (s.round >= round) return false;
     return s.ran || s.round < first_round;
   }
-  // relaxed, both: the holder's word; hand-over is ordered by the state's exchange, or by the queue that the fiber came from.
-  scan_stamp load() const noexcept { return scan_stamp::decode(word_.load(memory_order_relaxed)); }
-  void store(scan_stamp s) noexcept { word_.store(s.encode(), memory_order_relaxed); }
+  // acquire pairs-with: store(); who reads a stamp must also see what the scan before it counted (found by tests/model).
+  scan_stamp load() const noexcept { return scan_stamp::decode(word_.load(memory_order_acquire)); }
+  void store(scan_stamp s) noexcept { word_.store(s.encode(), memory_order_release); }
 
   bool try_claim() noexcept {
     std::uint32_t expected = saved_;

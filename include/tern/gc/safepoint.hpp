@@ -166,9 +166,29 @@ inline void serve_idle(mutator& m, std::uint64_t number) noexcept {
   m.port.set_acked(number);
 }
 
+// A plain thread's signal handler leaves a mutator alone that is inside one of these.
+class runtime_scope {
+ public:
+  explicit runtime_scope(mutator& m) noexcept : m_{m}, outer_{m.in_runtime.load(memory_order_relaxed)} {
+    m.in_runtime.store(true, memory_order_relaxed);  // relaxed: read by a handler on this thread
+    asm volatile("" ::: "memory");
+  }
+  ~runtime_scope() {
+    asm volatile("" ::: "memory");
+    m_.in_runtime.store(outer_, memory_order_relaxed);
+  }
+  runtime_scope(const runtime_scope&) = delete;
+  runtime_scope& operator=(const runtime_scope&) = delete;
+
+ private:
+  mutator& m_;
+  bool outer_;
+};
+
 // ---- mutators ----
 
-inline mutator* create_mutator(processor* owner) noexcept {
+// `stack`: of a plain thread, which is the caller.
+inline mutator* create_mutator(processor* owner, os::stack_bounds stack = {}) noexcept {
   mutator* m = state.records.take();
   if (m == nullptr) return nullptr;
   if (m->table == nullptr) {
@@ -181,6 +201,9 @@ inline mutator* create_mutator(processor* owner) noexcept {
     m->bins = m->table->bins;
   }
   m->owner = owner;
+  m->stack_low = stack.low;
+  m->stack_high = stack.high;
+  if (owner == nullptr) m->thread = ::pthread_self();
   m->last_shaded = 0;
   m->idle_sp = m->idle_top = 0;
   m->idle_fiber = nullptr;
@@ -193,7 +216,9 @@ inline mutator* create_mutator(processor* owner) noexcept {
 #endif
   m->epoch = state.epoch.load(memory_order_relaxed);  // relaxed, both: written under this lock
   m->acked_round = state.round.load(memory_order_relaxed);
-  m->port.set_acked(state.request.number());
+  // While the verifier has the world stopped the newcomer must stop as well, at the poll that follows.
+  const std::uint64_t posted = state.request.number();
+  m->port.set_acked(world_stopped.load(memory_order_relaxed) != 0 ? posted - 1 : posted);
   state.mutators.push_back(*m);
   return m;
 }
@@ -248,12 +273,11 @@ TERN_COLD inline mutator& attach_current() {
   thread_cache* c = current_cache();
   if (c->is_shared()) throw std::bad_alloc{};
   const os::stack_bounds bounds = os::thread_stack_bounds();
-  mutator* m = create_mutator(nullptr);
+  mutator* m = create_mutator(nullptr, bounds);
   if (m == nullptr) throw std::bad_alloc{};
-  m->stack_low = bounds.low;
-  m->stack_high = bounds.high;
-  m->thread = ::pthread_self();
+  const runtime_scope in{*m};
   c->attachments[thread_cache::gc_slot] = m;
+  poll(*m);
   return *m;
 }
 
@@ -262,24 +286,5 @@ TERN_ALWAYS_INLINE mutator& current_mutator() {
   mutator* m = current_mutator_if_any();
   return TERN_LIKELY(m != nullptr) ? *m : attach_current();
 }
-
-// A plain thread's signal handler leaves a mutator alone that is inside one of these.
-class runtime_scope {
- public:
-  explicit runtime_scope(mutator& m) noexcept : m_{m}, outer_{m.in_runtime.load(memory_order_relaxed)} {
-    m.in_runtime.store(true, memory_order_relaxed);  // relaxed: read by a handler on this thread
-    asm volatile("" ::: "memory");
-  }
-  ~runtime_scope() {
-    asm volatile("" ::: "memory");
-    m_.in_runtime.store(outer_, memory_order_relaxed);
-  }
-  runtime_scope(const runtime_scope&) = delete;
-  runtime_scope& operator=(const runtime_scope&) = delete;
-
- private:
-  mutator& m_;
-  bool outer_;
-};
 
 }  // namespace tern::inline v1::detail::gc

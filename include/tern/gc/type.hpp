@@ -123,7 +123,7 @@ struct layout {
 
   bool has_members() const noexcept { return words != 0; }
   bool operator==(const layout& o) const noexcept {
-    return bytes == o.bytes && words == o.words && std::memcmp(bits, o.bits, words * 8) == 0;
+    return bytes == o.bytes && words == o.words && (words == 0 || std::memcmp(bits, o.bits, words * 8) == 0);
   }
 };
 

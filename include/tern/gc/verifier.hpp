@@ -20,11 +20,15 @@ namespace tern::inline v1::detail::gc {
 class verifier {
  public:
   void run() noexcept {
-    world_stopped.store(1, memory_order_seq_cst);
+    {
+      lock_scope hold{state.mutators_lock};
+      world_stopped.store(1, memory_order_seq_cst);  // futex word; who attaches reads it under the lock
+    }
     collector& c = collector::the_collector();
-    c.wait_for_acks(c.post(handshake_kind::stop), true);
+    const std::uint64_t n = c.post(handshake_kind::stop);
+    c.wait_for_acks(n, true);
     check_heap();
-    check_roots();
+    check_roots(n);
     state.counters.verified.fetch_add(objects_,
                                       memory_order_relaxed);  // relaxed, all: read by tests after the cycle
     state.counters.lost.fetch_add(lost_, memory_order_relaxed);
@@ -84,7 +88,8 @@ class verifier {
     if (!o || !o.where->is_marked(o.index)) ++lost_;
   }
 
-  void check_roots() noexcept {
+  // Mutators that have not acked n have just been attached and hold nothing.
+  void check_roots(std::uint64_t n) noexcept {
     handle_slots.for_each([&](void*& slot) noexcept { check_exact(to_word(slot_load(slot))); });
     auto f = [&](std::uintptr_t w) noexcept {
       // Only the plain meaning: the one-past-the-end one belongs to a neighbour as likely as not.
@@ -94,7 +99,7 @@ class verifier {
     {
       lock_scope hold{state.mutators_lock};
       for (mutator* m = state.mutators.front(); m != nullptr; m = state.mutators.next(*m))
-        if (m->idle_sp != 0) for_each_stack_word(m->idle_sp, m->idle_top, nullptr, f);
+        if (m->port.acked() == n && m->idle_sp != 0) for_each_stack_word(m->idle_sp, m->idle_top, nullptr, f);
     }
     for_each_fiber([&](fiber& x) noexcept {
       if (x.stack_state.load(memory_order_acquire) == fiber::saved)
