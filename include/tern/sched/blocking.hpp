@@ -35,9 +35,13 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   w.lent = &p;
   detach(w);
   self.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: the collector's claim
-  hook_release(p);
+  const collector_hooks* told = hook_release(p);
   s.lent_.fetch_add(1, memory_order_seq_cst);
   s.idle_.lend(p.idle, &w);
+  while (missed_installation(told) && s.idle_.reclaim(p.idle, &w)) {
+    told = hook_release(p);
+    s.idle_.lend(p.idle, &w);
+  }
   // From here on p may be somebody else's. As a sleeper does: work published before was not announced.
   if (s.any_work(true)) s.wake_slow();
   s.notice_idle();

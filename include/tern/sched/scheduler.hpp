@@ -140,6 +140,19 @@ class scheduler {
     if (p.state.load(memory_order_relaxed) == processor_state::lent) wake_slow();
   }
 
+  // Starts every processor that sleeps or is lent, once.
+  TERN_COLD void rouse_all() noexcept {
+    for (std::uint32_t i = 0; i < slots(); ++i)
+      if (idle_.rouse(at(i).idle)) start(at(i));
+    for (std::uint32_t i = 0; i < slots(); ++i) {
+      idle_member* m = idle_.adopt();
+      if (m == nullptr) return;
+      lent_.fetch_sub(1, memory_order_seq_cst);
+      of(*m).runner = nullptr;  // the lender finds it gone and becomes a spare
+      start(of(*m));
+    }
+  }
+
   // Makes an unused extra processor run. For the monitor.
   bool add_extra() noexcept;
   // On its own worker, between fibers: gives everything away.
@@ -550,8 +563,8 @@ inline void poll_safepoint() noexcept {
   if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->safepoint(*p);
 }
 
-// Installs the collector's table, once per process, and attaches every processor that exists. A processor that is idle or lent at
-// that moment is told of its release too, under the registry lock.
+// Installs the collector's table, once per process, and attaches every processor that exists, as running. Those that sleep or are lent
+// went there unannounced: each is taken out once, so that its worker goes back with processor_release.
 inline void install_collector_hooks(const collector_hooks& table) noexcept {
   lock_scope hold{schedulers.lock};
   if (installed_hooks.load(memory_order_relaxed) != nullptr) return;
@@ -559,7 +572,9 @@ inline void install_collector_hooks(const collector_hooks& table) noexcept {
     for (std::uint32_t i = 0; i < s->slots(); ++i)
       if (s->at(i).state.load(memory_order_acquire) != processor_state::unused)
         table.processor_attach(s->at(i));
+  // seq_cst: pairs with missed_installation(); a worker on its way to sleep sees the table, or is found asleep below.
   installed_hooks.store(&table, memory_order_seq_cst);
+  for (scheduler* s = schedulers.first; s != nullptr; s = s->registry_next_) s->rouse_all();
 }
 
 template <class F>

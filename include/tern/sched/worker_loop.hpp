@@ -38,8 +38,16 @@ inline void detach(worker& w) noexcept {
   bind_cache(shared_cache());
 }
 
-inline void hook_release(processor& p) noexcept {
-  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_release(p);
+// Returns the table that was told; see missed_installation().
+inline const collector_hooks* hook_release(processor& p) noexcept {
+  const collector_hooks* h = installed_hooks.load(memory_order_acquire);
+  if (h != nullptr) h->processor_release(p);
+  return h;
+}
+// Asked after entering the idle set: a table that was installed since then counts the processor as running, and must be told.
+// seq_cst: pairs with install_collector_hooks().
+inline bool missed_installation(const collector_hooks* told) noexcept {
+  return TERN_UNLIKELY(told != installed_hooks.load(memory_order_seq_cst));
 }
 inline void hook_acquire(processor& p) noexcept {
   if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_acquire(p);
@@ -132,9 +140,10 @@ inline bool sleep_with(worker& w, processor& p, bool searching) noexcept {
   scheduler& s = *p.home;
   p.state.store(processor_state::idle, memory_order_relaxed);  // relaxed: a hint
   bump(p.counters.sleeps);
-  hook_release(p);
+  const collector_hooks* told = hook_release(p);
   const bool rescan = s.idle_.sleep(p.idle, searching);
-  bool ours = (rescan && s.any_work(false)) && s.idle_.rouse(p.idle);
+  const bool again = (rescan && s.any_work(false)) || missed_installation(told);
+  const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     // Lent processors' work has nobody else to look for it, once the last searcher sleeps.
     if (rescan && s.lent_.load(memory_order_seq_cst) != 0 && s.any_work(true)) s.work_published();
