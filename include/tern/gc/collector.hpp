@@ -371,9 +371,22 @@ inline void* destroyer_entry(void*) {
 
 // ---- start ----
 
+// An emulator that accepts guards and installs none also pays for each reserved page.
+inline std::size_t reservation_bytes() noexcept {
+  void* p = os::reserve(os::page_size());
+  const bool is_emulated = p != nullptr && os::guard_install(p, os::page_size()) && !os::guards_work();
+  if (p != nullptr) os::unreserve(p, os::page_size());
+  return is_emulated ? std::size_t{1} << 30 : heap_reservation;
+}
+
 TERN_COLD inline void start_slow() {
   lock_scope hold{state.thread_lock};
   if (state.thread_started.load(memory_order_relaxed)) return;
+  // Halved while the system refuses; what it grants is all that the heap will have.
+  for (std::size_t bytes = reservation_bytes(); pages.map().bytes() == 0; bytes /= 2) {
+    if (bytes < chunk_bytes) throw std::bad_alloc{};
+    pages.reserve(bytes);
+  }
   {
     lock_scope pace{state.pacer_lock};
     collector::publish_pace_locked();
