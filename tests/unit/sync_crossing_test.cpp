@@ -100,3 +100,10 @@ TEST(sync_crossing, every_way_through_a_channel) {
     EXPECT_EQ(seen, 0);
   });
 }
+
+TEST(sync_crossing, the_result_of_a_run) {
+  tern::detail::install_collector_hooks(table);
+  tern::runtime rt{{.processors = 1}};
+  EXPECT_EQ(crossings([&] { EXPECT_EQ(rt.run([] { return &target; }), &target); }), 1);
+  EXPECT_EQ(crossings([&] { EXPECT_EQ(&rt.run([]() -> int& { return target; }), &target); }), 1);
+}

@@ -171,9 +171,9 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
 
 // The part of picking that 60 of 61 dispatches skip. Null also where the worker loop must act.
 TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
-  const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: poll_safepoint() orders
-  if ((request & request_safepoint) != 0) poll_safepoint();
-  if ((request & request_retire) != 0) return nullptr;
+  const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: the worker loop's RMW orders
+  // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
+  if ((request & (request_safepoint | request_retire)) != 0) return nullptr;
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
     p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
     if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
@@ -416,6 +416,7 @@ inline bool unpark(waiter& x, wake_place place) noexcept {
 inline void yield_fiber(worker& w) noexcept {
   processor* p = w.held;
   if (p == nullptr) park_in_blocking();
+  poll_safepoint();
   fiber* next = pick_local(*p);
   // An extra processor that is to retire does so in the worker loop. relaxed: a hint that stays set.
   if (next == nullptr && (p->request.load(memory_order_relaxed) & request_retire) == 0) return;

@@ -35,11 +35,17 @@ class runtime {
       detail::thread_access::make(scheduler_, o, [&f] { f(); }).join();
     } else if constexpr (std::is_reference_v<result>) {
       std::remove_reference_t<result>* out = nullptr;
-      detail::thread_access::make(scheduler_, o, [&] { out = &f(); }).join();
+      detail::thread_access::make(scheduler_, o, [&] {
+        out = &f();
+        detail::crossing(&out, sizeof out);  // to the waiting stack
+      }).join();
       return static_cast<result>(*out);
     } else {
       std::optional<result> out;
-      detail::thread_access::make(scheduler_, o, [&] { out.emplace(f()); }).join();
+      detail::thread_access::make(scheduler_, o, [&] {
+        out.emplace(f());
+        detail::crossing(&out, sizeof out);  // to the waiting stack
+      }).join();
       return std::move(*out);
     }
   }

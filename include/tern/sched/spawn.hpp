@@ -94,7 +94,10 @@ void run_closure(fiber& f) noexcept {
     f.flags |= fiber::has_error;
   }
   c->~Closure();
-  if ((f.flags & fiber::heap_closure) != 0) deallocate(c, sizeof(Closure), alignof(Closure));
+  if ((f.flags & fiber::heap_closure) != 0) {
+    f.flags &= ~static_cast<std::uint32_t>(fiber::heap_closure);  // a collector looks where the flag is set
+    deallocate(c, sizeof(Closure), alignof(Closure));
+  }
 }
 
 struct spawn_options {
