@@ -70,7 +70,7 @@ class metadata_pool {
 inline constinit metadata_pool metadata;
 
 // Objects of T which are constructed once and reused as they were left. T has a member pool_next: T* or a base of T.
-template <class T>
+template <class T, metadata_pool& Memory = metadata>
 class type_stable_pool {
  public:
   constexpr type_stable_pool() noexcept = default;
@@ -84,7 +84,7 @@ class type_stable_pool {
         return t;
       }
     }
-    void* p = metadata.allocate(sizeof(T));
+    void* p = Memory.allocate(sizeof(T));
     return p == nullptr ? nullptr : ::new (p) T{};
   }
 

@@ -59,7 +59,10 @@ class collector {
                           memory_order_relaxed);  // relaxed: before the request
         state.allocation_black = true;
       }
-      if (kind == handshake_kind::sweep) state.allocation_black = false;
+      if (kind == handshake_kind::sweep) {
+        state.allocation_black = false;
+        state.attach_epoch = state.epoch.load(memory_order_relaxed);  // relaxed: written by this thread
+      }
       n = state.request.post(kind);
     }
     request_safepoint_all();
@@ -162,7 +165,10 @@ class collector {
       state.marked_bytes.store(0, memory_order_relaxed);
       state.marked_objects_at_start = state.marked.load(memory_order_relaxed);
     }
-    barrier.on.store(1, memory_order_seq_cst);
+    {
+      lock_scope hold{state.foreign_lock};  // a handle that is being set has its value, or shades it
+      barrier.on.store(1, memory_order_seq_cst);
+    }
     hooks_armed.store(1, memory_order_seq_cst);
     handshake(handshake_kind::barrier_on);
     at_test_point(test_point::barrier_on);
@@ -322,8 +328,10 @@ inline void destroy_doomed_cells(span& s) noexcept {
   const bool poison_dead = testing.poison_freed.load(memory_order_relaxed);
   for (unsigned g = 0; g < s.used_groups(); ++g) {
     bit_group& b = s.bits[g];
-    // acquire pairs-with: set_constructed(). allocated: an object that is alive keeps its bit, set before its constructed one.
-    std::uint64_t due = b.constructed.load(memory_order_acquire) & ~b.allocated.load(memory_order_acquire);
+    // Two statements, in this order: an object that is alive has its allocated bit, set before its constructed one.
+    const std::uint64_t constructed =
+        b.constructed.load(memory_order_acquire);  // pairs-with: set_constructed()
+    std::uint64_t due = constructed & ~b.allocated.load(memory_order_acquire);
     for (; due != 0; due &= due - 1) {
       const std::uint32_t i = g * 64 + static_cast<std::uint32_t>(std::countr_zero(due));
       void* object = reinterpret_cast<void*>(s.cell(i));
@@ -379,6 +387,18 @@ inline std::size_t reservation_bytes() noexcept {
   return is_emulated ? std::size_t{1} << 30 : heap_reservation;
 }
 
+// A cycle that ran in the parent goes nowhere here: what its phases ask of mutators is withdrawn. Locks that other threads held at the
+// fork stay held.
+inline void after_fork_in_child() noexcept {
+  // relaxed, all: the child has one thread.
+  state.dead.store(true, memory_order_relaxed);
+  state.marking.store(false, memory_order_relaxed);
+  barrier.on.store(0, memory_order_relaxed);
+  hooks_armed.store(0, memory_order_relaxed);
+  world_stopped.store(0, memory_order_relaxed);
+  if (mutator* m = current_mutator_if_any()) m->port.set_acked(state.request.number());
+}
+
 TERN_COLD inline void start_slow() {
   lock_scope hold{state.thread_lock};
   if (state.thread_started.load(memory_order_relaxed)) return;
@@ -394,7 +414,7 @@ TERN_COLD inline void start_slow() {
   set_attachment_exit(thread_cache::gc_slot, &on_thread_exit);
   ::pthread_detach(os::start_thread(&destroyer_entry, nullptr, "tern-gc-destroy"));
   ::pthread_detach(os::start_thread(&collector::thread_entry, nullptr, "tern-gc"));
-  static_cast<void>(::pthread_atfork(nullptr, nullptr, [] { state.dead.store(true, memory_order_relaxed); }));
+  static_cast<void>(::pthread_atfork(nullptr, nullptr, &after_fork_in_child));
   install_collector_hooks(scheduler_hooks);
   state.thread_started.store(true, memory_order_release);  // pairs-with: ensure_started()
 }
@@ -418,7 +438,7 @@ inline void collect_and_wait() {
       os::futex_wait(state.completed_word, seen);
     }
   };
-  if (mutator* m = current_mutator_if_any()) {
+  if (mutator* m = own_mutator_if_any()) {
     const runtime_scope in{*m};
     while_idle(*m, wait);
     poll(*m);

@@ -33,7 +33,7 @@ inline void wait_for_destructors() noexcept {
       detail::os::futex_wait(q.idle_word, seen);
     }
   };
-  if (detail::gc::mutator* m = detail::gc::current_mutator_if_any()) {
+  if (detail::gc::mutator* m = detail::gc::own_mutator_if_any()) {
     const detail::gc::runtime_scope in{*m};
     detail::gc::while_idle(*m, wait);
   } else {
@@ -87,7 +87,7 @@ class attach_thread {
 
 /// Answers the collector if it waits for this thread or processor: for loops that neither allocate nor park. A few loads.
 inline void safepoint() noexcept {
-  if (detail::gc::mutator* m = detail::gc::current_mutator_if_any()) {
+  if (detail::gc::mutator* m = detail::gc::own_mutator_if_any()) {
     const detail::gc::runtime_scope in{*m};
     detail::gc::poll(*m);
   }

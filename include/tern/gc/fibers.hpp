@@ -27,6 +27,7 @@ inline void hook_attach(processor& p) noexcept {
 // The scheduler may release and acquire a processor that was never acquired before: attached ones begin as running.
 inline void hook_release(processor& p) noexcept {
   mutator* m = mutator_of(p);
+  if (m == nullptr) return;  // of a runtime that was ending when the hooks came: it runs no fibers any more
   m->idle_sp = 0;
   m->idle_fiber = nullptr;
   m->port.release();
@@ -55,7 +56,9 @@ inline bool rescans(const mutator& m) noexcept {
 }
 
 inline void hook_acquire(processor& p) noexcept {
-  mutator& m = *mutator_of(p);
+  mutator* const known = mutator_of(p);
+  if (known == nullptr) return;  // as above
+  mutator& m = *known;
   take_port(m);
   if (TERN_UNLIKELY(world_stopped.load(memory_order_relaxed) != 0))
     poll(m);  // attached while the verifier looks
@@ -64,7 +67,9 @@ inline void hook_acquire(processor& p) noexcept {
   // Back from tern::blocking on a processor that may have acked this round meanwhile, by the collector's hand.
   with_registers_saved([&](std::uintptr_t sp) noexcept {
     scan_of(*f).check_resumed(m.acked_round, state.first_round.load(memory_order_relaxed), [&]() noexcept {
-      if (rescans(m)) scan_stack(m, sp - red_zone_size, f->stack_top(), current_fake_stack());
+      if (!rescans(m)) return;
+      scan_heap_closure(m, *f);
+      scan_stack(m, sp - red_zone_size, f->stack_top(), current_fake_stack());
     });
   });
 }

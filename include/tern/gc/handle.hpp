@@ -87,6 +87,8 @@ class handle {
     if (p == nullptr) return slot_.clear();
     void*& slot = slot_.slot();
     void* object = const_cast<std::remove_cv_t<T>*>(p);
+    if (TERN_UNLIKELY(detail::gc::current_mutator_if_any() == nullptr))
+      return detail::gc::store_foreign(slot, object);
     detail::gc::shade(object);
     detail::gc::slot_store(slot, object);
   }

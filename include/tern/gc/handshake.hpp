@@ -185,8 +185,9 @@ class fiber_scan {
   // scanned or needs no scan, or its slot is free.
   template <class Scan>
   void scan_saved(std::uint64_t round, std::uint64_t first_round, Scan&& scan) noexcept {
-    // relaxed: the claim orders what is scanned, the stamp what was counted.
-    while (state_.load(memory_order_relaxed) != free_ && needs_scan(load(), round, first_round)) {
+    // acquire pairs-with: the store of `free` at the fiber's end; else what was counted when it was last resumed may be missed. A fiber
+    // that lives tells of that by its stamp.
+    while (state_.load(memory_order_acquire) != free_ && needs_scan(load(), round, first_round)) {
       if (try_claim()) {
         // Again: it may have run and stopped between the look and the claim.
         if (needs_scan(load(), round, first_round)) {

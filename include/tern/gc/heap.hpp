@@ -212,8 +212,9 @@ inline void account(std::size_t bytes) noexcept {
   // relaxed, all: pacing.
   const std::size_t now = state.heap_bytes.fetch_add(bytes, memory_order_relaxed) + bytes;
   state.counters.allocated_bytes.fetch_add(bytes, memory_order_relaxed);
+  // Not only where the trigger is crossed: a setting may lower it below what is there. One request at a time.
   if (now >= state.trigger.load(memory_order_relaxed) &&
-      now - bytes < state.trigger.load(memory_order_relaxed))
+      state.wanted.load(memory_order_relaxed) <= state.completed.load(memory_order_relaxed))
     request_cycle();
 }
 

@@ -28,15 +28,16 @@ class marker {
  public:
   // Requires, all: mark_lock is held.
 
-  // Up to `bytes` of live objects; returns how many were marked. Less means: the stack and the exchange are empty.
+  // Up to `bytes` of work: live objects that are marked, a word for each entry and a piece's length for each piece that is
+  // looked at. Returns how much was done; less means that the stack and the exchange are empty.
   std::size_t mark_some(std::size_t bytes) noexcept {
     std::size_t done = 0;
     while (done < bytes) {
-      if (count_ < window_size && fill_one()) continue;
+      if (count_ < window_size && fill_one(done)) continue;
       if (count_ == 0) break;
       const std::uintptr_t word = window_[head_++ % window_size];
       --count_;
-      done += mark_one(word);
+      done += sizeof(word) + mark_one(word);
     }
     // The window lives only inside a quantum, so that "queues are empty" has one meaning.
     while (count_ != 0) {
@@ -73,13 +74,14 @@ class marker {
   }
 
   // One entry from the stack into the window. False when there is none.
-  bool fill_one() noexcept {
+  bool fill_one(std::size_t& done) noexcept {
     std::uintptr_t word;
     if (!pop(word)) return false;
     if ((word & 1) != 0) {
       std::uintptr_t index = 0;
       pop(index);
       if (span* s = span_of(word - 1)) scan_array(*s->kind_of, word - 1, s->cell_bytes, index);
+      done += piece_words * sizeof(word);
       return true;
     }
     prefetch(reinterpret_cast<const void*>(word));

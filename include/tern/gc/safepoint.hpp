@@ -46,8 +46,18 @@ inline void* fake_stack_of([[maybe_unused]] fiber& f) noexcept {
 #endif
 }
 
+// A closure that did not fit the fiber's slot belongs to its stack all the same.
+inline void scan_heap_closure(mutator& m, const fiber& f) noexcept {
+  if (TERN_LIKELY((f.flags & fiber::heap_closure) == 0)) return;
+  const page_entry e = heap.map().find(f.closure);
+  const std::size_t bytes =
+      e.kind() == span_kind::object ? class_size(e.size_class()) : e.get<detail::span>()->mapped_bytes;
+  scan_stack(m, to_word(f.closure), to_word(f.closure) + bytes, nullptr);
+}
+
 // Requires: the fiber is saved and claimed.
 inline void scan_saved_stack(mutator& m, fiber& f) noexcept {
+  scan_heap_closure(m, f);
   scan_stack(m, f.saved_sp() - red_zone_size, f.stack_top(), fake_stack_of(f));
 }
 
@@ -80,9 +90,14 @@ inline void serve_round(mutator& m, const stack_view& stack) noexcept {
 #endif
   if (stack.low != 0 && (is_first || !TERN_GC_WITHOUT_RESCAN)) {
     scan_stack(m, stack.low - red_zone_size, stack.high, stack.fake_stack);
-    if (stack.runs != nullptr) scan_of(*stack.runs).stamp_running(round);
+    if (stack.runs != nullptr) {
+      scan_heap_closure(m, *stack.runs);
+      scan_of(*stack.runs).stamp_running(round);
+    }
   }
   m.acked_round = round;
+  // Since this cycle's first round no sweep is under way. What was found marked before may have been so in the last cycle.
+  m.last_shaded = 0;
   hand_over(m);
 }
 
@@ -124,11 +139,18 @@ TERN_NOINLINE void while_idle(mutator& m, F&& f) {
     m.idle_sp = s.low;
     m.idle_top = s.high;
     m.idle_fiber = s.runs;
+    m.idle_fake_stack = s.fake_stack;
     m.port.release();
+    struct scope {  // f may throw
+      mutator& m;
+      ~scope() {
+        while (!m.port.try_acquire()) ::sched_yield();  // the collector scans this stack just now
+        m.idle_sp = 0;
+        m.idle_fiber = nullptr;
+      }
+    };
+    const scope end{m};
     f();
-    while (!m.port.try_acquire()) ::sched_yield();  // the collector scans this stack just now
-    m.idle_sp = 0;
-    m.idle_fiber = nullptr;
   });
 }
 
@@ -162,7 +184,7 @@ TERN_ALWAYS_INLINE void poll(mutator& m) noexcept {
 
 // Collector. Requires: mutators_lock, the port is claimed.
 inline void serve_idle(mutator& m, std::uint64_t number) noexcept {
-  serve(m, state.request.kind(), {m.idle_sp, m.idle_top, nullptr, m.idle_fiber});
+  serve(m, state.request.kind(), {m.idle_sp, m.idle_top, m.idle_fake_stack, m.idle_fiber});
   m.port.set_acked(number);
 }
 
@@ -214,8 +236,8 @@ inline mutator* create_mutator(processor* owner, os::stack_bounds stack = {}) no
 #if !TERN_GC_WITHOUT_BLACK_ALLOCATION
   m->allocate_black = state.allocation_black;
 #endif
-  m->epoch = state.epoch.load(memory_order_relaxed);  // relaxed, both: written under this lock
-  m->acked_round = state.round.load(memory_order_relaxed);
+  m->epoch = state.attach_epoch;
+  m->acked_round = state.round.load(memory_order_relaxed);  // relaxed: written under this lock
   // While the verifier has the world stopped the newcomer must stop as well, at the poll that follows.
   const std::uint64_t posted = state.request.number();
   m->port.set_acked(world_stopped.load(memory_order_relaxed) != 0 ? posted - 1 : posted);
@@ -263,6 +285,14 @@ TERN_COLD inline mutator* mutator_of_slow(processor& p) noexcept {
 inline mutator* mutator_of(processor& p) noexcept {
   void* m = p.cache->attachments[thread_cache::gc_slot];
   return TERN_LIKELY(m != nullptr) ? static_cast<mutator*>(m) : mutator_of_slow(p);
+}
+
+// The same for slow paths. A processor whose fiber runs on since the hooks came has a mutator that its cache does not know yet; what
+// waits here must not keep the collector waiting for it.
+inline mutator* own_mutator_if_any() noexcept {
+  if (mutator* m = current_mutator_if_any()) return m;
+  processor* p = current_processor();
+  return p != nullptr ? mutator_of_slow(*p) : nullptr;
 }
 
 TERN_COLD inline mutator& attach_current() {

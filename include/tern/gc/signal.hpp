@@ -103,8 +103,11 @@ inline void collector::kick_late(std::uint64_t n) noexcept {
       ::pthread_kill(m->thread, late_signal);  // under the lock: the thread has not ended
     }
   }
-  // Asleep since before the hooks were there: once awake it passes a safepoint.
-  if (sleeping != nullptr) sleeping->wake_slow();
+  if (sleeping == nullptr) return;
+  // Asleep since before the hooks were there, for want of a thread: once awake it passes a safepoint. The runtime may have ended.
+  lock_scope hold{schedulers.lock};
+  for (scheduler* s = schedulers.first; s != nullptr; s = s->registry_next_)
+    if (s == sleeping) return s->wake_slow();
 }
 
 }  // namespace tern::inline v1::detail::gc

@@ -40,7 +40,9 @@ struct grey_chunk {
   std::uintptr_t words[capacity];
 };
 
-inline constinit type_stable_pool<grey_chunk> grey_chunks;
+// Memory of its own: the acknowledgement by signal takes chunks, wherever in the allocator it has interrupted its thread.
+inline constinit metadata_pool chunk_memory;
+inline constinit type_stable_pool<grey_chunk, chunk_memory> grey_chunks;
 
 inline grey_chunk* take_chunk() noexcept {
   grey_chunk* c = grey_chunks.take();
@@ -85,6 +87,7 @@ struct mutator {
   std::uintptr_t idle_sp = 0;
   std::uintptr_t idle_top = 0;
   fiber* idle_fiber = nullptr;
+  void* idle_fake_stack = nullptr;  // ASan's
 
   // Attached threads only.
   processor* owner = nullptr;  // processors only
@@ -168,7 +171,10 @@ struct heap_state {
   list<mutator, &mutator::hook> mutators;  // mutators_lock
   std::uint64_t retired_greyed = 0;        // mutators_lock: counts of mutators that are gone
   handshake_request<> request;             // posted under mutators_lock
-  bool allocation_black = false;           // mutators_lock: what a new mutator begins with
+  // What a new mutator begins with. The epoch is that of the last sweep that was asked for: who comes between the end of marking
+  // and the request allocates black into spans that must be swept.
+  bool allocation_black = false;   // mutators_lock
+  std::uint64_t attach_epoch = 0;  // mutators_lock
   type_stable_pool<mutator> records;
 
   atomic<std::uint64_t> epoch{0};        // cycles that ended marking
@@ -213,6 +219,7 @@ inline constinit heap_state state;
 
 // The sum of rule R4. Requires: the acks (or the states) that order the counts were read before.
 inline std::uint64_t greyed_sum() noexcept {
+  lock_scope foreign{state.foreign_lock};  // threads that ack nothing count under it
   lock_scope hold{state.mutators_lock};
   // relaxed, all: see above.
   std::uint64_t sum = state.retired_greyed + state.marked.load(memory_order_relaxed) +

@@ -11,13 +11,12 @@
 #include <cstdint>
 
 #include <tern/gc/safepoint.hpp>
+#include <tern/gc/slot.hpp>
 
 namespace tern::inline v1::detail::gc {
 
 // For threads that are not attached: values that cross a channel, say. Under a lock, since they take part in no handshake.
-TERN_COLD inline void shade_foreign(std::uintptr_t word) noexcept {
-  lock_scope hold{state.foreign_lock};
-  if (!is_barrier_on()) return;
+inline void shade_foreign_locked(std::uintptr_t word) noexcept {
   for_each_meaning(word, [](object_ref o) noexcept {
     if (o.where->is_marked(o.index)) return;
     bump(state.foreign_greyed);
@@ -25,6 +24,10 @@ TERN_COLD inline void shade_foreign(std::uintptr_t word) noexcept {
     c->words[c->count++] = o.address();
     state.grey.push(c);
   });
+}
+TERN_COLD inline void shade_foreign(std::uintptr_t word) noexcept {
+  lock_scope hold{state.foreign_lock};
+  if (is_barrier_on()) shade_foreign_locked(word);
 }
 
 TERN_COLD inline void shade_slow(const void* p) noexcept {
@@ -39,6 +42,14 @@ TERN_COLD inline void shade_slow(const void* p) noexcept {
   const object_ref o = object_at(word);
   if (o && !o.where->is_marked(o.index)) note_grey(*m, o);
   m->last_shaded = word;
+}
+
+// Sets a root slot on behalf of a thread that is not attached. It acks nothing, so the lock takes the handshake's place: the collector
+// holds it when it sets the flag and when it judges the counts.
+TERN_COLD inline void store_foreign(void*& slot, void* p) noexcept {
+  lock_scope hold{state.foreign_lock};
+  if (is_barrier_on()) shade_foreign_locked(to_word(p));
+  slot_store(slot, p);
 }
 
 // For weak references, under their lock: no safepoint here, since the collector may wait for that lock.

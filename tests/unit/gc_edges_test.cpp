@@ -1,0 +1,323 @@
+// Narrow windows of the collector's protocols, each opened on purpose.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include <tern/sync.hpp>
+
+#include "tests/unit/gc_support.hpp"
+
+namespace {
+
+namespace gc = tern::gc;
+namespace internal = tern::detail::gc;
+using gc_test::on_thread;
+using gc_test::verified;
+using internal::test_point;
+
+struct node {
+  gc::member<node> next;
+  long value = 0;
+  void trace(gc::visitor& v) const { v(next); }
+};
+
+// A shape that nothing else uses: its lock stands still for whoever goes over all shapes.
+struct stop_sign {
+  gc::member<node> pointer;
+  char bytes[3000];
+  void trace(gc::visitor& v) const { v(pointer); }
+};
+
+std::atomic<int> stage{0};
+void reach(int s) {
+  while (stage.load() < s) std::this_thread::yield();
+}
+
+// Serves handshakes until the stage is reached.
+void serve_until(int s) {
+  while (stage.load() < s) {
+    gc::safepoint();
+    std::this_thread::yield();
+  }
+}
+
+void set_hook(void (*f)(test_point) noexcept) { internal::testing.at.store(f); }
+
+TEST(gc_edges, a_thread_that_attaches_after_marking_leaves_no_black_cells_behind) {
+  static gc::handle<node> parent;
+  stage = 0;
+  on_thread([] { gc::make<stop_sign>(); });
+  set_hook([](test_point p) noexcept {
+    if (p != test_point::marking_done || stage.load() != 0) return;
+    internal::object_shape<stop_sign>().lock.lock();  // the collector meets it once the epoch has changed
+    stage = 1;
+  });
+  std::thread cycle{[] { gc::collect(); }};
+  on_thread([] {
+    reach(1);
+    const std::uint64_t before = internal::state.epoch.load();
+    // Either the epoch changes first, or the cycle cannot go on without this thread's answer.
+    while (internal::state.epoch.load() == before && stage.load() == 1) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{20});
+      stage = 2;
+    }
+    gc::attach_thread attached;
+    parent = gc::make<node>();
+    internal::object_shape<stop_sign>().lock.unlock();
+    const std::uint64_t completed = internal::state.completed.load();
+    while (internal::state.completed.load() == completed) gc::safepoint();
+  });
+  cycle.join();
+  set_hook(nullptr);
+  on_thread([] {
+    node* child = gc::make<node>();
+    child->value = 4711;
+    parent->next = child;
+  });
+  {
+    verified v;
+    gc::collect();
+    EXPECT_EQ(v.lost(), 0u);
+  }
+  on_thread([] { EXPECT_EQ(parent->next->value, 4711); });
+  parent.reset();
+}
+
+// Between its acknowledgements of barrier_on and of the first round a mutator may see marks that another one's sweep of the last cycle
+// is about to clear.
+TEST(gc_edges, what_was_shaded_before_the_first_round_is_shaded_again) {
+  static std::atomic<internal::mutator*> storing{nullptr};
+  static std::atomic<std::uintptr_t> in_between{0};
+  static std::atomic<std::uintptr_t> afterwards{1};
+  static gc::handle<node> target;
+  stage = 0;
+  std::thread mutator{[] {
+    gc::attach_thread attached;
+    storing = internal::current_mutator_if_any();
+    target = gc::make<node>();
+    target->next = gc::make<node>();
+    stage = 1;
+    serve_until(2);
+    target->next = target->next.get();
+    in_between = storing.load()->last_shaded;
+    stage = 3;
+    serve_until(4);
+  }};
+  reach(1);
+  set_hook([](test_point p) noexcept {
+    if (p == test_point::barrier_on && stage.load() == 1) {
+      stage = 2;
+      reach(3);
+    } else if (p == test_point::roots_scanned && stage.load() == 3) {
+      afterwards = storing.load()->last_shaded;
+      stage = 4;
+    }
+  });
+  gc::collect();
+  mutator.join();
+  set_hook(nullptr);
+  target.reset();
+  EXPECT_NE(in_between, 0u);
+  EXPECT_EQ(afterwards, 0u);
+}
+
+TEST(gc_edges, an_exception_out_of_a_blocking_call_ends_the_idle_state) {
+  on_thread([] {
+    gc::attach_thread attached;
+    const auto throws = []() -> int { throw std::runtime_error{"no"}; };
+    EXPECT_THROW(gc::without_managed_access(throws), std::runtime_error);
+    EXPECT_TRUE(internal::current_mutator_if_any()->port.is_running());
+    EXPECT_FALSE(internal::current_mutator_if_any()->in_runtime.load());
+  });
+}
+
+// The acknowledgement by signal must get along with any lock that the program may hold outside the collector.
+TEST(gc_edges, a_thread_interrupted_inside_the_allocator_acknowledges) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan delivers signals late";
+  stage = 0;
+  std::thread busy{[] {
+    node* n = gc::make<node>();
+    n->value = 4711;
+    // So that the next one is not among those that were given back.
+    std::vector<internal::grey_chunk*> chunks;
+    for (int i = 0; i < 2000; ++i) chunks.push_back(internal::grey_chunks.take());
+    internal::mutator& m = *internal::current_mutator_if_any();
+    internal::hand_over(m);
+    const std::uint64_t acked = m.port.acked();
+    tern::detail::metadata.for_each_lock([](auto& l) { l.lock(); });
+    stage = 1;
+    while (m.port.acked() < acked + 2) tern::detail::spin_pause();  // no safepoint
+    tern::detail::metadata.for_each_lock([](auto& l) { l.unlock(); });
+    for (internal::grey_chunk* c : chunks) internal::grey_chunks.give(c);
+    EXPECT_EQ(n->value, 4711);
+    gc::keep_alive(n);
+  }};
+  reach(1);
+  gc::collect();
+  busy.join();
+}
+
+TEST(gc_edges, a_heap_that_is_above_a_lowered_trigger_is_collected) {
+  on_thread([] {
+    gc::set_minimum_heap(std::size_t{1} << 20);
+    gc::set_growth_percent(2000);
+    node* list = nullptr;
+    for (int i = 0; i < 100000; ++i) {
+      node* n = gc::make<node>();
+      n->next = list;
+      list = n;
+    }
+    gc::collect();
+    for (int i = 0; i < 200000; ++i) gc::make<node>();
+    const std::uint64_t cycles = gc::read_statistics().cycles;
+    gc::set_growth_percent(10);
+    for (int i = 0; i < 2000000; ++i) gc::make<node>();
+    EXPECT_GT(gc::read_statistics().cycles, cycles);
+    gc::keep_alive(list);
+    gc::set_growth_percent(100);
+    gc::set_minimum_heap(std::size_t{4} << 20);
+  });
+}
+
+// Work that finds nothing white is work too: else a huge array is looked through in one hold of the mark lock.
+TEST(gc_edges, a_big_array_is_marked_in_bounded_pieces) {
+  static std::atomic<int> quanta{0};
+  quanta = 0;
+  on_thread([] {
+    constexpr std::size_t n = 1000000;
+    gc::array<gc::member<node>>* a = gc::make_array<gc::member<node>>(n);
+    node* one = gc::make<node>();
+    for (std::size_t i = 0; i < n; ++i) (*a)[i] = one;
+    set_hook([](test_point p) noexcept {
+      if (p == test_point::mid_mark) ++quanta;
+    });
+    gc::collect();
+    set_hook(nullptr);
+    gc::keep_alive(a);
+  });
+  EXPECT_GT(quanta, 20);
+}
+
+TEST(gc_edges, a_closure_on_the_heap_is_scanned_with_its_fiber) {
+  internal::testing.poison_freed = true;
+  tern::runtime rt{{.processors = 2}};
+  tern::channel<int> go{1};
+  std::atomic<long> found{0};
+  std::optional<tern::thread> fiber;
+  rt.run([&] {
+    node* n = gc::make<node>();
+    n->value = 4711;
+    std::array<char, 8192> ballast{};
+    fiber.emplace([&go, &found, n, ballast] {
+      static_cast<void>(ballast);
+      static_cast<void>(go.receive());
+      found = n->value;
+    });
+  });
+  rt.run([] {  // over the words that the first main fiber left
+    volatile char words[8192] = {};
+    static_cast<void>(words[0]);
+  });
+  for (int i = 0; i < 2; ++i) gc::collect();
+  go.send(1);
+  fiber->join();
+  EXPECT_EQ(found, 4711);
+  internal::testing.poison_freed = false;
+}
+
+// A fiber may park with a lock held that another processor wants: nobody may be stopped there.
+TEST(gc_edges, the_world_stops_while_fibers_fight_for_a_channel) {
+  tern::runtime rt{{.processors = 2}};
+  verified v;
+  tern::channel<node*> c{0};
+  std::atomic<bool> stop{false};
+  std::thread cycles{[&] {
+    for (int i = 0; i < 300; ++i) gc::collect();
+    stop = true;
+  }};
+  rt.run([&] {
+    std::vector<tern::thread> senders;
+    for (int s = 0; s < 4; ++s)
+      senders.emplace_back([&] {
+        while (!stop) {
+          node* n = gc::make<node>();
+          n->value = 1;
+          c.send(n);
+        }
+        c.send(nullptr);
+      });
+    int ended = 0;
+    while (ended < 4) {
+      const std::optional<node*> n = c.receive();
+      if (*n == nullptr)
+        ++ended;
+      else
+        EXPECT_EQ((*n)->value, 1);
+    }
+  });
+  cycles.join();
+  EXPECT_EQ(v.lost(), 0u);
+}
+
+TEST(gc_edges, a_fork_child_owes_nothing_to_the_cycle_of_its_parent) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  stage = 0;
+  int status = -1;
+  std::thread forker{[&status] {
+    gc::attach_thread attached;
+    stage = 1;
+    serve_until(2);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const std::size_t noted = internal::chunk_memory.used_bytes();
+      node* list = nullptr;
+      for (int i = 0; i < 200000; ++i) {
+        node* n = gc::make<node>();
+        n->next = list;
+        list = i % 100 == 0 ? nullptr : n;
+      }
+      std::_Exit(internal::is_barrier_on() || internal::chunk_memory.used_bytes() > noted ? 1 : 0);
+    }
+    stage = 3;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+  }};
+  reach(1);
+  set_hook([](test_point p) noexcept {
+    if (p != test_point::roots_scanned || stage.load() != 1) return;
+    stage = 2;
+    reach(3);
+  });
+  gc::collect();
+  forker.join();
+  set_hook(nullptr);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+using gc_edges_process = ::testing::Test;
+
+TEST_F(gc_edges_process, the_first_call_may_be_a_collection_in_a_fiber) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto program = [] {
+    ::alarm(60);
+    tern::run([] {
+      gc::collect();
+      gc::wait_for_destructors();
+    });
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(program(), ::testing::ExitedWithCode(0), "");
+}
+
+}  // namespace
