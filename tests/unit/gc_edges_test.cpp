@@ -305,6 +305,30 @@ TEST(gc_edges, a_fork_child_owes_nothing_to_the_cycle_of_its_parent) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
+// No signal reaches it under TSan, and none may stop it for the verifier: it must have declared itself idle.
+TEST(gc_edges, an_attached_thread_that_waits_for_fibers_keeps_nobody_waiting) {
+  on_thread([] {
+    gc::attach_thread attached;
+    node* mine = gc::make<node>();
+    mine->value = 4711;
+    verified v;
+    tern::runtime rt{{.processors = 2}};
+    rt.run([] { gc::collect(); });
+    tern::channel<node*> c{0};
+    tern::thread sender = rt.spawn([&] {
+      gc::collect();
+      c.send(gc::make<node>());
+    });
+    const std::optional<node*> received = c.receive();
+    gc::collect();
+    EXPECT_EQ((*received)->value, 0);
+    EXPECT_EQ(mine->value, 4711);
+    sender.join();
+    EXPECT_EQ(v.lost(), 0u);
+    EXPECT_EQ(v.cycles(), 3u);
+  });
+}
+
 using gc_edges_process = ::testing::Test;
 
 TEST_F(gc_edges_process, the_first_call_may_be_a_collection_in_a_fiber) {

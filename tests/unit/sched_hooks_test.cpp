@@ -72,6 +72,7 @@ const collector_hooks table = {
         },
     .fiber_start = [](processor&, fiber&) noexcept { ++seen.starts; },
     .crossing = [](const void*, std::size_t bytes) noexcept { seen.crossed += static_cast<long>(bytes); },
+    .thread_wait = [](tern::detail::function_ref<void()> wait) noexcept { wait(); },
 };
 
 // One test: a table is installed once per process, and its order against the runtimes matters.

@@ -38,6 +38,7 @@ constexpr tern::detail::collector_hooks table{
             if (word == &target) ++seen;
           }
         },
+    .thread_wait = [](tern::detail::function_ref<void()> wait) noexcept { wait(); },
 };
 
 struct pair {

@@ -7,6 +7,7 @@
 //             try_resume                    a fiber comes back: scanned first where its processor has acked this round
 //             suspended, fiber_start        nothing: a fiber counts as "ran" from its resume on; the first resume scans the closure
 //             crossing                      shades each word
+//             thread_wait                   the caller's port is idle meanwhile
 #pragma once
 
 #include <sched.h>
@@ -105,6 +106,15 @@ inline void hook_crossing(const void* words, std::size_t bytes) noexcept {
   for_each_stack_word(low, low + bytes, nullptr, f);
 }
 
+// Also for a fiber that ends another runtime: it keeps its processor meanwhile.
+inline void hook_thread_wait(function_ref<void()> wait) noexcept {
+  mutator* m = own_mutator_if_any();
+  if (m == nullptr) return wait();
+  const runtime_scope in{*m};
+  while_idle(*m, wait);
+  poll(*m);
+}
+
 inline constexpr collector_hooks scheduler_hooks{
     .processor_attach = &hook_attach,
     .processor_detach = &hook_detach,
@@ -115,6 +125,7 @@ inline constexpr collector_hooks scheduler_hooks{
     .suspended = &hook_suspended,
     .fiber_start = &hook_fiber_start,
     .crossing = &hook_crossing,
+    .thread_wait = &hook_thread_wait,
 };
 
 }  // namespace tern::inline v1::detail::gc

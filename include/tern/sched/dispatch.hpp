@@ -339,11 +339,14 @@ TERN_COLD inline void park_thread(waiter& x, os::nanoseconds deadline, park_comm
   }
   const bool for_ever = deadline == os::never;
   if (for_ever) schedulers.parked_threads.fetch_add(1, memory_order_seq_cst);
-  while (x.state.is_parked()) {
-    if (os::futex_wait(x.state.word(), wait_state<>::parked, deadline)) continue;
-    bool saved = false;
-    if (x.state.end(wait_state<>::timed_out, saved)) break;
-  }
+  const auto wait = [&]() noexcept {
+    while (x.state.is_parked()) {
+      if (os::futex_wait(x.state.word(), wait_state<>::parked, deadline)) continue;
+      bool saved = false;
+      if (x.state.end(wait_state<>::timed_out, saved)) break;
+    }
+  };
+  wait_in_kernel(wait);
   if (for_ever) schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
 }
 

@@ -7,9 +7,10 @@
 //             on its behalf. processor_acquire when a worker takes it again; may wait for a collector that is acting.
 //             safepoint when the request word holds request_safepoint, on the running fiber's stack or, where no fiber runs,
 //             on the worker's.
+//             thread_wait around each wait of a thread that is in the kernel and runs no fiber meanwhile.
 //             While armed: try_resume before each switch into a suspended fiber, suspended after each switch out of one,
 //             fiber_start before a new fiber first runs, crossing for words that leave one stack for another.
-// Invariants  I1 every hook but `crossing` runs on the worker that owns the processor, or, at installation time, under the
+// Invariants  I1 every hook but `crossing` and `thread_wait` runs on the worker that owns the processor, or, at installation time, under the
 //                registry lock. I2 no hook parks.
 // Ordering    The collector arms, then asks for a safepoint of every processor. A worker reads `hooks_armed` relaxed between two of
 //             its own safepoints, so after its acknowledgement it has seen the new value (the request word carries the order).
@@ -20,6 +21,7 @@
 
 #include <tern/base/atomic.hpp>
 #include <tern/base/config.hpp>
+#include <tern/base/function_ref.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -37,6 +39,7 @@ struct collector_hooks {
   void (*suspended)(processor&, fiber&) noexcept;  // the fiber's registers and stack are saved
   void (*fiber_start)(processor&, fiber&) noexcept;
   void (*crossing)(const void* words, std::size_t bytes) noexcept;
+  void (*thread_wait)(function_ref<void()> wait) noexcept;  // calls wait(), which touches nothing managed
 };
 
 // Written once by install_collector_hooks(), under the registry lock; never taken back.
@@ -64,6 +67,12 @@ TERN_ALWAYS_INLINE void crossing(const void* words, std::size_t bytes) noexcept 
   // relaxed: see Ordering above.
   if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
     if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->crossing(words, bytes);
+}
+
+// Calls wait(), in which the calling thread sleeps for as long as it takes.
+inline void wait_in_kernel(function_ref<void()> wait) noexcept {
+  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) return h->thread_wait(wait);
+  wait();
 }
 
 }  // namespace tern::inline v1::detail

@@ -533,7 +533,7 @@ inline void scheduler::wait_until_empty() noexcept {
   while (!(is_quiet() && live_fibers() == 0)) {
     if (closed_signal_.load(memory_order_acquire) != 0) closed_signal_.store(0, memory_order_relaxed);
     if (is_quiet() && live_fibers() == 0) break;
-    os::futex_wait(closed_signal_, 0);
+    wait_in_kernel([&]() noexcept { os::futex_wait(closed_signal_, 0); });
   }
   schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
 }
