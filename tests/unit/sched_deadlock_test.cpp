@@ -3,9 +3,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include <tern/sched.hpp>
+#include <tern/sync.hpp>
 
 namespace {
 
@@ -78,6 +80,31 @@ TEST_F(SchedDeadlockDeath, NoReportWhileATimerOrABlockedFiberCanMoveOn) {
     std::exit(4);
   };
   EXPECT_EXIT(body(), testing::ExitedWithCode(4), "");
+}
+
+// The thread and the fiber take turns, and each lets the other wait for some microseconds: at many moments all wait but a thread
+// that was woken and has not got a CPU yet.
+TEST_F(SchedDeadlockDeath, NoReportWhileAThreadAndAFiberTakeTurns) {
+  const auto body = [] {
+    tern::runtime rt;
+    tern::channel<int> there;
+    tern::channel<int> back;
+    tern::thread t = rt.spawn([&] {
+      while (const std::optional<int> v = there.receive()) back.send(*v);
+    });
+    const auto end = std::chrono::steady_clock::now() + 4s;
+    for (auto now = end - 4s; now < end;) {
+      there.send(1);
+      back.receive();
+      const auto next = std::chrono::steady_clock::now() + 40us;
+      while ((now = std::chrono::steady_clock::now()) < next) {
+      }
+    }
+    there.close();
+    t.join();
+    std::exit(5);
+  };
+  EXPECT_EXIT(body(), testing::ExitedWithCode(5), "");
 }
 
 }  // namespace

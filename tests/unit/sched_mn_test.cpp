@@ -125,6 +125,26 @@ TEST(SchedMn, ABlockedWorkersProcessorIsTakenOver) {
   ::close(ends[1]);
 }
 
+TEST(SchedMn, TimersOfALentProcessorKeepNobodyBusy) {
+  tern::runtime rt{{.processors = 2}};
+  const auto sleeps = [&] { return rt.statistics().total.sleeps; };
+  std::atomic<bool> inside{false};
+  tern::thread t = rt.spawn([&] {
+    tern::thread sleeper{[] { tern::this_thread::sleep_for(700ms); }};
+    tern::this_thread::yield();
+    tern::blocking([&] {
+      inside = true;
+      std::this_thread::sleep_for(500ms);
+    });
+    sleeper.join();
+  });
+  while (!inside.load()) std::this_thread::sleep_for(1ms);
+  const auto before = sleeps();
+  std::this_thread::sleep_for(300ms);
+  EXPECT_LT(sleeps() - before, 100u) << "a processor that has nothing to do looks again and again";
+  t.join();
+}
+
 TEST(SchedMn, WorkThatArrivesWhileAllProcessorsAreLentIsRun) {
   tern::runtime rt{{.processors = 2}};
   std::atomic<int> inside{0};

@@ -95,7 +95,9 @@ TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
 // Gives a fiber's slot back. Requires: it has ended and nobody will look at it.
 inline void release_slot(fiber& f) noexcept {
   processor* p = current_processor();
-  if (TERN_LIKELY(p != nullptr && p->home == f.home && (f.flags & fiber::own_size) == 0)) {
+  // The id: a runtime that is gone may have had this one's address, and slots of another size.
+  if (TERN_LIKELY(p != nullptr && p->home == f.home && (f.flags & fiber::own_size) == 0 &&
+                  f.id >= p->home->first_id())) {
     f.next = p->free_slots;
     p->free_slots = &f;
     if (TERN_UNLIKELY(++p->free_count > max_local_slots)) p->home->drain_slots(*p, max_local_slots / 2);
@@ -121,7 +123,9 @@ inline void finish_exit(worker& w, fiber& f) noexcept {
   f.sanitizer.destroy();
   if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
   f.stack_state.store(fiber::free, memory_order_release);  // pairs-with: for_each_fiber()
-  bump(w.held->counters.finished);
+  atomic<std::uint64_t>& finished = w.held->counters.finished;
+  // release: pairs with live_fibers(), which counts no end of a fiber whose start, or whose children's, it misses.
+  finished.store(finished.load(memory_order_relaxed) + 1, memory_order_release);
   // acq_rel: pairs with join and detach; what the fiber did is visible to whoever joins.
   const std::uintptr_t joiner = f.join_word.exchange(fiber::join_done, memory_order_acq_rel);
   if (joiner == fiber::join_running) return;  // its handle frees the slot
@@ -171,7 +175,8 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
 
 // The part of picking that 60 of 61 dispatches skip. Null also where the worker loop must act.
 TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
-  const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: the worker loop's RMW orders
+  const std::uint32_t request =
+      p.request.load(memory_order_relaxed);  // relaxed: the worker loop's RMW orders
   // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
   if ((request & (request_safepoint | request_retire)) != 0) return nullptr;
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <exception>
+#include <optional>
 #include <stop_token>
 #include <system_error>
 #include <type_traits>
@@ -49,7 +50,8 @@ class nursery {
       ++children_;
     }
     try {
-      detail::spawn_fiber(s, child<std::decay_t<F>>{this, std::forward<F>(f)},
+      using function = std::optional<std::decay_t<F>>;
+      detail::spawn_fiber(s, child<std::decay_t<F>>{this, function{std::in_place, std::forward<F>(f)}},
                           {.name = a.name, .stack_size = a.stack_size, .detached = true});
     } catch (...) {
       child_ended(nullptr);
@@ -75,17 +77,18 @@ class nursery {
   template <class F>
   struct child {
     nursery* home;
-    F function;
+    std::optional<F> function;
     void operator()() {
       std::exception_ptr error;
       try {
         if constexpr (std::is_invocable_v<F&, std::stop_token>)
-          static_cast<void>(function(home->stop_.get_token()));
+          static_cast<void>((*function)(home->stop_.get_token()));
         else
-          static_cast<void>(function());
+          static_cast<void>((*function)());
       } catch (...) {
         error = std::current_exception();
       }
+      function.reset();  // what it holds ends before the scope does
       home->child_ended(std::move(error));
     }
   };
@@ -97,6 +100,7 @@ class nursery {
       if (error_ == nullptr) error_ = std::move(error);
     }
     if (failed) stop_.request_stop();
+    error = nullptr;  // a later one than the first: it ends before the scope does
     detail::waiter* waiting = nullptr;
     {
       detail::lock_scope hold{lock_};

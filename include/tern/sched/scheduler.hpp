@@ -82,8 +82,11 @@ class scheduler {
 
   // Makes a fiber runnable from a thread that holds no processor of this runtime.
   void inject(fiber& f) noexcept {
+    // f may run and end at once, and its runtime with it: the destructor waits for us. relaxed: the queue's lock publishes it.
+    injecting_.fetch_add(1, memory_order_relaxed);
     inject_.push(&f);
     work_published();
+    injecting_.fetch_sub(1, memory_order_release);  // pairs-with: wait_until_empty()
   }
   // After any publication of work that another processor could run.
   TERN_ALWAYS_INLINE void work_published() noexcept {
@@ -185,7 +188,7 @@ class scheduler {
     if (TERN_UNLIKELY(closing_.load(memory_order_seq_cst) != 0)) notice_idle_slow();
   }
   void notice_idle_slow() noexcept;
-  // Called by a worker whose processor has just become awake.
+  // A processor has just become awake, or could not be woken.
   void notice_awake() noexcept {
     // seq_cst: pairs with the monitor's store, after which it looks at the idle set once more.
     if (TERN_UNLIKELY(monitor_sleeps_.load(memory_order_seq_cst) != 0)) wake_monitor();
@@ -198,6 +201,8 @@ class scheduler {
   void wait_until_empty() noexcept;
 
   const runtime_options& options() const noexcept { return options_; }
+  // This runtime's fibers have ids from here on; those of runtimes that were gone before it began have lower ones.
+  std::uint64_t first_id() const noexcept { return first_id_; }
 
   idle_set<> idle_;
   inject_queue<fiber, &fiber::next> inject_;
@@ -209,6 +214,7 @@ class scheduler {
   atomic<std::uint32_t> extras_{0};  // extra processors in use; monitor and retiring workers
   atomic<std::uint32_t> stopping_{0};
   atomic<std::uint32_t> closing_{0};
+  atomic<std::uint32_t> injecting_{0};       // threads inside inject()
   atomic<std::uint32_t> closed_signal_{0};   // futex word of wait_until_empty()
   atomic<std::uint32_t> monitor_signal_{0};  // futex word
   atomic<std::uint32_t> monitor_sleeps_{0};  // 1: the monitor sleeps until a processor wakes
@@ -223,12 +229,15 @@ class scheduler {
   runtime_options options_;
   std::uint32_t count_ = 0;
   std::uint32_t max_extra_ = 0;
+  std::uint64_t first_id_ = schedulers.next_id.load(memory_order_relaxed);  // relaxed: ids only grow
   processor** processors_ = nullptr;
   stack_pool* pool_ = nullptr;
   pthread_t monitor_{};
 
-  os::nanoseconds quiet_since_ = 0;  // the monitor's: 0 while something moves
-  bool deadlock_reported_ = false;   // the monitor's
+  os::nanoseconds quiet_since_ = 0;     // the monitor's: 0 while something moves
+  std::uint64_t quiet_dispatches_ = 0;  // the monitor's: how many then
+  bool deadlock_reported_ = false;      // the monitor's: since something last moved
+  bool deadlock_warned_ = false;        // the monitor's
 
   futex_lock workers_lock_;
   list<worker, &worker::hook> spares_;  // workers_lock_
@@ -391,7 +400,7 @@ inline void scheduler::start(processor& p) noexcept {
     if (w == nullptr) {
       // No thread is to be had: it sleeps on, the work waits for the others. The last searcher's duty falls to the monitor.
       static_cast<void>(idle_.sleep(p.idle, true));
-      return;
+      return notice_awake();
     }
     w->assigned = &p;
     p.runner = w;
@@ -522,7 +531,7 @@ inline scheduler_statistics scheduler::statistics() {
 
 TERN_COLD inline void scheduler::notice_idle_slow() noexcept {
   if (!is_quiet() || live_fibers() != 0) return;
-  closed_signal_.store(1, memory_order_release);  // pairs-with: wait_until_empty()
+  closed_signal_.store(1, memory_order_seq_cst);  // pairs-with: wait_until_empty()
   os::futex_wake(closed_signal_, 1);
 }
 
@@ -531,11 +540,14 @@ inline void scheduler::wait_until_empty() noexcept {
   closing_.store(1, memory_order_seq_cst);  // pairs-with: notice_idle()
   schedulers.parked_threads.fetch_add(1, memory_order_seq_cst);
   while (!(is_quiet() && live_fibers() == 0)) {
-    if (closed_signal_.load(memory_order_acquire) != 0) closed_signal_.store(0, memory_order_relaxed);
+    // seq_cst: before the looks in one order; else a signal that comes between could be overwritten unseen.
+    closed_signal_.exchange(0, memory_order_seq_cst);
     if (is_quiet() && live_fibers() == 0) break;
     wait_in_kernel([&]() noexcept { os::futex_wait(closed_signal_, 0); });
   }
   schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
+  // pairs-with: inject()
+  while (injecting_.load(memory_order_acquire) != 0) ::sched_yield();
 }
 
 // ---- all runtimes ----

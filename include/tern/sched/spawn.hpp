@@ -107,12 +107,17 @@ struct spawn_options {
   bool is_main = false;
 };
 
+// The processor that this thread holds, if it is one of `s`; else null.
+TERN_ALWAYS_INLINE processor* processor_in(scheduler& s) noexcept {
+  processor* p = current_processor();
+  return TERN_LIKELY(p != nullptr && p->home == &s) ? p : nullptr;
+}
+
 // Starts a fiber that runs `function` (called once, destroyed on the fiber). From a fiber of `s`, or from any other thread.
 template <class Closure>
 fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}) {
   using closure_type = std::remove_cvref_t<Closure>;
-  processor* p = current_processor();
-  if (TERN_UNLIKELY(p != nullptr && p->home != &s)) p = nullptr;
+  processor* p = processor_in(s);
   std::uint32_t flags = o.is_main ? static_cast<std::uint32_t>(fiber::is_main) : 0;
   fiber& f = take_slot(s, p, o.stack_size, flags);
   constexpr std::size_t alignment = alignof(closure_type) > 16 ? alignof(closure_type) : 16;
@@ -133,6 +138,8 @@ fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}
     release_slot(f);
     throw;
   }
+  // The constructor is the user's and may have parked: then this may be another worker's processor by now.
+  if constexpr (!std::is_trivially_constructible_v<closure_type, Closure&&>) p = processor_in(s);
   prepare_fiber(f, s, p, flags);
   f.closure = place;
   f.body = &run_closure<closure_type>;

@@ -9,6 +9,7 @@
 // Ordering    See idle.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include <tern/arch/cpu.hpp>
@@ -134,6 +135,20 @@ inline fiber* search(processor& p) noexcept {
   }
 }
 
+// When p's worker, asleep, must look again: at p's next timer. Where no searcher is left it also keeps the timers of lent processors,
+// which have nobody else. Whoever lends one later wakes a sleeper; where all are busy by then the monitor looks.
+inline os::nanoseconds next_look(processor& p, bool last) noexcept {
+  scheduler& s = *p.home;
+  os::nanoseconds deadline = p.timers.earliest();
+  // pairs-with: enter_blocking(), which counts before it looks for searchers.
+  if (!last || TERN_LIKELY(s.lent_.load(memory_order_seq_cst) == 0)) return deadline;
+  for (std::uint32_t i = 0; i < s.count(); ++i)
+    // relaxed: as in any_work().
+    if (s.at(i).state.load(memory_order_relaxed) == processor_state::lent)
+      deadline = std::min(deadline, s.at(i).timers.earliest());
+  return deadline;
+}
+
 // Sleeps with p until it is signalled, work turns up in the rescan, or a timer is due; p is awake and searching afterwards.
 // False: the runtime stops.
 inline bool sleep_with(worker& w, processor& p, bool searching) noexcept {
@@ -145,10 +160,8 @@ inline bool sleep_with(worker& w, processor& p, bool searching) noexcept {
   const bool again = (rescan && s.any_work(false)) || missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
-    // Lent processors' work has nobody else to look for it, once the last searcher sleeps.
-    if (rescan && s.lent_.load(memory_order_seq_cst) != 0 && s.any_work(true)) s.work_published();
     s.notice_idle();
-    if (!scheduler::wait_for_signal(w, p.timers.earliest()) && !s.idle_.rouse(p.idle))
+    if (!scheduler::wait_for_signal(w, next_look(p, rescan)) && !s.idle_.rouse(p.idle))
       scheduler::wait_for_signal(w, os::never);  // taken just now: the signal is under way
   }
   if (s.stopping_.load(memory_order_acquire) != 0) return false;

@@ -53,8 +53,9 @@ class basic_wait_group {
     std::uint64_t w = word_.load(memory_order_acquire);
     for (;;) {
       if ((w & 0xffff'ffffu) == 0) return guard_.unlock();
-      // relaxed: who sees the waiter takes guard_ before it looks into the queue.
-      if (word_.compare_exchange_weak(w, w + (std::uint64_t{1} << 32), memory_order_relaxed,
+      // acquire: for the failure, after which the count may be zero. A success needs none: who sees the waiter takes guard_ before
+      // it looks into the queue.
+      if (word_.compare_exchange_weak(w, w + (std::uint64_t{1} << 32), memory_order_acquire,
                                       memory_order_acquire))
         break;
     }
