@@ -245,6 +245,44 @@ TEST(gc_handshake_model, breakages_of_resume_against_scan_are_caught) {
   expect_caught<resume_model<breakage::scan_after_publication>>({.preemptions = 3}, "white");
 }
 
+// --- a fiber that a processor resumes after its ack, and that ends before the collector looks again ----------------------
+
+struct ending_model {
+  using word = atomic<std::uint64_t>;
+  using scan = fiber_scan<fiber_states, atomic<std::uint32_t>, word, model_atomics>;
+  static constexpr std::uint64_t first_round = 1;
+  static constexpr std::uint64_t round = 2;
+
+  atomic<std::uint32_t> state{fiber_states::saved};
+  word stamp{scan_stamp{first_round, true}.encode()};
+  mutator_port<model_atomics> port;
+  atomic<std::uint64_t> greyed{0};
+  model_var<int> found{0};  // what the processor's scan wrote besides the count
+
+  void threads(thread_list& list) {
+    list.add("processor", [this] {
+      port.set_acked(1);
+      const auto scan_it = [this] {
+        found = 1;
+        greyed.store(1, memory_order_relaxed);
+      };
+      if (scan{state, stamp}.resume_checked(round, first_round, scan_it))
+        state.store(fiber_states::free, memory_order_release);  // it runs and ends
+    });
+    list.add("collector", [this] {
+      while (port.acked() == 0) model_atomics::pause();
+      bool here = false;
+      scan{state, stamp}.scan_saved(round, first_round, [&here] { here = true; });
+      if (here) return;
+      require(found == 1 && greyed.load(memory_order_relaxed) == 1,
+              "what a fiber held at its end was counted");
+    });
+  }
+};
+TEST(gc_handshake_model, a_fiber_that_ends_hides_nothing) {
+  expect_holds<ending_model>({.preemptions = 4, .store_delays = 1});
+}
+
 // --- the end of marking: C stores P into H and drops it, B takes W out of P ----------------------------------------------
 
 enum class rule_kind { counts, queues_empty };
@@ -353,7 +391,8 @@ TEST(gc_handshake_model, mutants) {
   // is_empty's acquire: the marker that trusts it takes the chunks by an exchange that acquires.
   // The claim's acquire: what ran before its processor's ack is ordered by the ack, what ran later is stamped and not scanned; it
   // is kept for fibers that were never armed. scan_saved's release of the state: the stamp before it releases the same accesses.
-  expect_mutants_caught<request_model, port_model, exchange_model, resume_model<breakage::none>>(
+  expect_mutants_caught<request_model, port_model, exchange_model, resume_model<breakage::none>,
+                        ending_model>(
       {.preemptions = 3, .store_delays = 1, .max_seconds = 3.0}, "handshake.hpp", [](const mutant& m) {
         return m.kind == change::weaken &&
                (m.text.find("head_.load(memory_order_acquire) == nullptr") != std::string::npos ||

@@ -175,8 +175,7 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
 
 // The part of picking that 60 of 61 dispatches skip. Null also where the worker loop must act.
 TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
-  const std::uint32_t request =
-      p.request.load(memory_order_relaxed);  // relaxed: the worker loop's RMW orders
+  const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: poll_safepoint() orders
   // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
   if ((request & (request_safepoint | request_retire)) != 0) return nullptr;
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
