@@ -63,22 +63,15 @@ class huge_blocks {
     const std::size_t before = s->mapped_bytes;
     if (mapped == before) return s->memory();
     withdraw(s);
-    void* p = ::mremap(s->memory(), before, mapped, MREMAP_MAYMOVE);
-    const bool moved = p != MAP_FAILED;
-    if (moved && !heap.map().cover(to_word(p), page_bytes)) {
-      // No memory for a leaf of the map: back to where it was, which is free unless another thread took it.
-      void* const back = ::mremap(p, mapped, before, MREMAP_MAYMOVE | MREMAP_FIXED, s->memory());
-      if (back == MAP_FAILED) fatal("reallocate: no memory for the page map");
-      publish(s);
-      return nullptr;
-    }
-    if (moved) {
+    void* p = ::mremap(s->memory(), before, mapped, 0);
+    if (p == MAP_FAILED) p = move(s->memory(), before, mapped);
+    if (p != MAP_FAILED) {
       s->start = to_word(p);
       s->mapped_bytes = mapped;
       count(0, mapped, before);
     }
     publish(s);
-    return moved ? p : nullptr;
+    return p != MAP_FAILED ? p : nullptr;
   }
 
   template <class F>
@@ -97,6 +90,16 @@ class huge_blocks {
 
  private:
   static constexpr std::size_t max_bytes = std::size_t{1} << 46;
+
+  // The leaf of the map for wherever it goes is got before: there is no way back, since another thread may take the old place at once.
+  static void* move(void* from, std::size_t before, std::size_t mapped) noexcept {
+    void* const leaf = heap.map().spare_leaf();
+    if (leaf == nullptr) return MAP_FAILED;
+    void* const p = ::mremap(from, before, mapped, MREMAP_MAYMOVE);
+    if (!heap.map().cover_with(p != MAP_FAILED ? to_word(p) : to_word(from), leaf))
+      fatal("reallocate: an address beyond the page map");
+    return p;
+  }
 
   static void publish(span* s) noexcept {
     heap.map().set(s->start, page_entry{s, span_kind::huge, 0});

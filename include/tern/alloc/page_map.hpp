@@ -73,15 +73,22 @@ class radix_page_map {
     const std::uintptr_t last = (start + bytes - 1) >> (page_shift + leaf_bits);
     if (last >> root_bits != 0) return false;
     for (std::uintptr_t i = first; i <= last; ++i) {
-      if (root_[i].load(memory_order_acquire) != nullptr) continue;  // pairs-with: the exchange below
-      void* p = os::reserve(sizeof(leaf));
+      if (root_[i].load(memory_order_acquire) != nullptr) continue;  // pairs-with: the exchange in plant()
+      void* p = spare_leaf();
       if (p == nullptr) return false;
-      leaf* expected = nullptr;
-      // Zeroed memory is a valid leaf: its atomics have no other representation.
-      if (!root_[i].compare_exchange_strong(expected, static_cast<leaf*>(p), memory_order_acq_rel,
-                                            memory_order_acquire))
-        os::unreserve(p, sizeof(leaf));
+      plant(i, p);
     }
+    return true;
+  }
+
+  // Memory for a leaf: cover_with() cannot fail for want of it. nullptr when there is none.
+  static void* spare_leaf() noexcept { return os::reserve(sizeof(leaf)); }
+
+  // As cover() for the page at `start`, with a spare leaf, which is used up or given back. False: the address is beyond the map.
+  bool cover_with(std::uintptr_t start, void* spare) noexcept {
+    const std::uintptr_t i = start >> (page_shift + leaf_bits);
+    if (i >> root_bits != 0) return os::unreserve(spare, sizeof(leaf)), false;
+    plant(i, spare);
     return true;
   }
 
@@ -100,6 +107,14 @@ class radix_page_map {
   struct leaf {
     atomic<std::uint64_t> entries[leaf_size];
   };
+
+  void plant(std::uintptr_t i, void* spare) noexcept {
+    leaf* expected = nullptr;
+    // Zeroed memory is a valid leaf: its atomics have no other representation.
+    if (!root_[i].compare_exchange_strong(expected, static_cast<leaf*>(spare), memory_order_acq_rel,
+                                          memory_order_acquire))
+      os::unreserve(spare, sizeof(leaf));
+  }
 
   atomic<leaf*> root_[std::size_t{1} << root_bits] = {};
 };
