@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 using namespace tern::detail;
 
 struct record {
-  futex_lock lock;
+  spin_lock<> lock;
   std::map<processor*, int> attached;  // lock
   std::map<processor*, int> released;  // lock
   std::atomic<int> attaches{0}, detaches{0}, safepoints{0}, suspends{0}, starts{0}, refusals{0}, resumes{0};

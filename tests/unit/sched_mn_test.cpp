@@ -41,7 +41,7 @@ bool eventually(F&& condition) {
 TEST(SchedMn, TenThousandFibersOnTwoWorkersAreStolenBothWays) {
   tern::runtime rt{{.processors = 2}};
   std::set<int> threads;
-  tern::detail::futex_lock lock;
+  tern::detail::spin_lock<> lock;
   std::atomic<int> ended{0};
   bool both = false;
   const int count = tern_test::scale(10'000);  // fewer under emulation, where a pool holds 8,192 slots

@@ -25,11 +25,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/alloc/page_heap.hpp>
 #include <tern/alloc/sanitizer.hpp>
 #include <tern/alloc/size_class.hpp>
 #include <tern/alloc/span.hpp>
+#include <tern/ds/spin_lock.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -273,7 +273,7 @@ class alignas(contended_line_size) central_list {
     for (unsigned i = 0; i < n; ++i) retire(spans[i]);
   }
 
-  futex_lock lock_;
+  spin_lock<> lock_;
   // All below: protected by lock_.
   span_list partial_;        // spans with used < blocks, but not empty ones; the last to gain a block first
   span* reserve_ = nullptr;  // an empty span

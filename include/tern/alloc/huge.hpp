@@ -16,7 +16,7 @@
 #include <cstdint>
 
 #include <tern/alloc/central.hpp>
-#include <tern/alloc/lock.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
 
 namespace tern::inline v1::detail {
@@ -116,7 +116,7 @@ class huge_blocks {
     totals_.bytes += added - removed;
   }
 
-  futex_lock lock_;
+  spin_lock<> lock_;
   totals totals_;  // lock_
 };
 

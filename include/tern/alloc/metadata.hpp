@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <new>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/base/bits.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
 
 namespace tern::inline v1::detail {
@@ -61,7 +61,7 @@ class metadata_pool {
 
   static constexpr std::size_t region_bytes = std::size_t{256} << 10;
 
-  futex_lock lock_;
+  spin_lock<> lock_;
   char* cursor_ = nullptr;
   char* end_ = nullptr;
   std::size_t used_ = 0;
@@ -100,7 +100,7 @@ class type_stable_pool {
   }
 
  private:
-  futex_lock lock_;
+  spin_lock<> lock_;
   T* free_ = nullptr;
 };
 

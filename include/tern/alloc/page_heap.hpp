@@ -25,12 +25,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/page_map.hpp>
 #include <tern/alloc/sanitizer.hpp>
 #include <tern/alloc/span.hpp>
 #include <tern/base/list.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
 
 namespace tern::inline v1::detail {
@@ -454,7 +454,7 @@ class page_heap {
   }
 
   page_heap_options options_;
-  futex_lock lock_;
+  spin_lock<> lock_;
   // All below: protected by lock_, but for the map's entries, which are atomic.
   std::size_t next_reservation_ = 0;  // bytes
   std::size_t pages_in_use_ = 0;

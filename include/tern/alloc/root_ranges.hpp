@@ -12,8 +12,8 @@
 #include <cstdint>
 
 #include <tern/alloc/allocator.hpp>
-#include <tern/alloc/lock.hpp>
 #include <tern/base/bits.hpp>
+#include <tern/ds/spin_lock.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -98,7 +98,7 @@ class root_range_registry {
     capacity_ = capacity;
   }
 
-  futex_lock lock_;
+  spin_lock<> lock_;
   // All below: protected by lock_.
   entry* table_ = nullptr;
   std::size_t capacity_ = 0;  // a power of two

@@ -30,10 +30,10 @@
 
 #include <tern/alloc/central.hpp>
 #include <tern/alloc/huge.hpp>
-#include <tern/alloc/lock.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/arch/tls.hpp>
 #include <tern/base/list.hpp>
+#include <tern/ds/spin_lock.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -90,7 +90,7 @@ class slot_arrays {
   }
   static constexpr std::size_t bin_bytes = 16;
 
-  futex_lock lock_;
+  spin_lock<> lock_;
   void** free_[max_order + 1] = {};
 };
 
@@ -183,7 +183,7 @@ class thread_cache {
   std::size_t charged_ = 0;  // bytes
   unsigned victim_ = 0;      // next bin that make_room looks at
   bool shared_ = false;      // the face of the shared cache: its bins stay without arrays
-  futex_lock arrays_lock_;   // arrays change under it, statistics read under it
+  spin_lock<> arrays_lock_;  // arrays change under it, statistics read under it
 
  public:
   list_hook hook;                     // cache_registry's; its lock
@@ -198,7 +198,7 @@ TERN_TLS_POINTER(current_cache);
 
 // All caches, the shared one, and what a thread's exit needs.
 struct cache_registry {
-  futex_lock lock;
+  spin_lock<> lock;
   list<thread_cache, &thread_cache::hook> live;  // lock
   std::size_t count = 0;                         // lock
   type_stable_pool<thread_cache> records;
@@ -207,13 +207,13 @@ struct cache_registry {
   using exit_hook = void (*)(thread_cache*);
   atomic<exit_hook> exit_hooks[2] = {};
 
-  futex_lock shared_lock;
+  spin_lock<> shared_lock;
   thread_cache shared_store;  // shared_lock
   thread_cache shared_face{thread_cache::shared_face{}};
 
   // 0: no key yet; else key + 1.
   atomic<std::uint32_t> exit_key{0};
-  futex_lock exit_key_lock;
+  spin_lock<> exit_key_lock;
 
   thread_cache* create() noexcept {
     register_fork_handlers();
@@ -322,10 +322,10 @@ void for_each_allocator_lock(F&& f) noexcept {
 // The forking thread holds every lock over the fork, so that the child finds each structure whole. What other threads' caches
 // held, and free pages that they were giving to the OS, are lost to the child.
 inline void cache_registry::before_fork() noexcept {
-  for_each_allocator_lock([](futex_lock& l) noexcept { l.lock(); });
+  for_each_allocator_lock([](spin_lock<>& l) noexcept { l.lock(); });
 }
 inline void cache_registry::after_fork() noexcept {
-  for_each_allocator_lock([](futex_lock& l) noexcept { l.unlock(); });
+  for_each_allocator_lock([](spin_lock<>& l) noexcept { l.unlock(); });
 }
 
 // ---- what the layers above use ----

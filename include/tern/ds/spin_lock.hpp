@@ -1,5 +1,6 @@
 // Spin lock: a 4-byte lock for critical sections of a few dozen instructions, which sleeps when the holder has lost its CPU.
 //
+// Context     The mutual exclusion of all layers: page heap, central lists, registries, queues, primitives. Holders never park a fiber.
 // Structure   0 free, 1 held, 2 held and somebody may be asleep.
 // Protocol    lock:   exchange 0 -> 1; else watch the word with pause; after spin_limit rounds exchange it to 2 and sleep while it is 2.
 //             unlock: exchange to 0; wake one if it was 2. The woken one takes the lock as 2, since others may still sleep.
@@ -62,6 +63,19 @@ class spin_lock {
   }
 
   typename Atomics::template atomic<std::uint32_t> state_{free};
+};
+
+// Scope of a held lock. As std::lock_guard, for those who include no <mutex>.
+template <class Lock>
+class [[nodiscard]] lock_scope {
+ public:
+  explicit lock_scope(Lock& l) noexcept : lock_{l} { lock_.lock(); }
+  ~lock_scope() { lock_.unlock(); }
+  lock_scope(const lock_scope&) = delete;
+  lock_scope& operator=(const lock_scope&) = delete;
+
+ private:
+  Lock& lock_;
 };
 
 }  // namespace tern::inline v1::detail

@@ -74,7 +74,7 @@ inline void blacken(mutator& m) noexcept {
 // ---- destructors that are due ----
 
 struct destroy_queue {
-  futex_lock lock;
+  spin_lock<> lock;
   span* first = nullptr;               // lock; spans with doomed cells
   span* last = nullptr;                // lock
   atomic<std::uint32_t> wake{0};       // futex: increments with each addition

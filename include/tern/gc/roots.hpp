@@ -12,8 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/alloc/metadata.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/gc/grey.hpp>
 #include <tern/gc/slot.hpp>
 
@@ -81,7 +81,7 @@ class slot_table {
     return true;
   }
 
-  futex_lock lock_;
+  spin_lock<> lock_;
   block* blocks_ = nullptr;    // lock_; blocks never change
   root_slot* free_ = nullptr;  // lock_
   std::size_t used_ = 0;       // lock_
@@ -89,7 +89,7 @@ class slot_table {
 
 inline constinit slot_table handle_slots;
 inline constinit slot_table weak_slots;
-inline constinit futex_lock weak_lock;
+inline constinit spin_lock<> weak_lock;
 
 // Requires: weak_lock, marking has ended, the barrier is still on.
 inline void clear_dead_weak_slots() noexcept {

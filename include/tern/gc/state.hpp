@@ -15,10 +15,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/thread_cache.hpp>
 #include <tern/base/list.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/gc/handshake.hpp>
 #include <tern/gc/pacer.hpp>
 #include <tern/gc/span.hpp>
@@ -167,7 +167,7 @@ inline void raise_to(atomic<std::uint64_t>& maximum, std::uint64_t v) noexcept {
 
 struct heap_state {
   // The registry of mutators.
-  futex_lock mutators_lock;
+  spin_lock<> mutators_lock;
   list<mutator, &mutator::hook> mutators;  // mutators_lock
   std::uint64_t retired_greyed = 0;        // mutators_lock: counts of mutators that are gone
   handshake_request<> request;             // posted under mutators_lock
@@ -187,16 +187,16 @@ struct heap_state {
 
   // Marking.
   grey_exchange<grey_chunk> grey;
-  futex_lock mark_lock;
+  spin_lock<> mark_lock;
   grey_chunk* mark_stack = nullptr;       // mark_lock; linked by next
   atomic<std::uint64_t> marked{0};        // mark_lock writes: objects marked, all cycles
   atomic<std::uint64_t> marked_bytes{0};  // mark_lock writes: this cycle
   std::uint64_t marked_objects_at_start = 0;
-  futex_lock foreign_lock;  // grey objects of threads that are not attached
+  spin_lock<> foreign_lock;  // grey objects of threads that are not attached
   atomic<std::uint64_t> foreign_greyed{0};
 
   // Pacing. Bytes in use count from the last cycle's live bytes.
-  futex_lock pacer_lock;
+  spin_lock<> pacer_lock;
   pacer pace;                         // pacer_lock
   atomic<std::size_t> heap_bytes{0};  // live after the last cycle, plus allocated since
   atomic<std::size_t> trigger{default_minimum_heap - default_minimum_heap / 20};
@@ -204,7 +204,7 @@ struct heap_state {
   atomic<bool> marking{false};  // assists and brake apply
 
   // The collector's thread.
-  futex_lock thread_lock;
+  spin_lock<> thread_lock;
   atomic<bool> thread_started{false};
   atomic<std::uint32_t> wake{0};    // futex: increments when there is something to do
   atomic<std::uint64_t> wanted{0};  // cycles that somebody asked for

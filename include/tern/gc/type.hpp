@@ -20,7 +20,6 @@
 #include <new>
 #include <type_traits>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/size_class.hpp>
 #include <tern/base/assert.hpp>
@@ -28,6 +27,7 @@
 #include <tern/base/bits.hpp>
 #include <tern/base/config.hpp>
 #include <tern/base/list.hpp>
+#include <tern/ds/spin_lock.hpp>
 
 namespace tern::inline v1 {
 
@@ -141,7 +141,7 @@ struct shape {
   void (*destroy)(void* object) noexcept = nullptr;  // null: trivially destructible
 
   // Spans of this shape that no mutator holds. `lock` protects lists and each listed span's bits.
-  futex_lock lock;
+  spin_lock<> lock;
   list<span_base, &span_base::hook> partial;  // swept, has free cells
   list<span_base, &span_base::hook> full;     // swept, has none
   list<span_base, &span_base::hook> pending;  // marks are of the last cycle, handshake not over yet
@@ -200,7 +200,7 @@ class shape_table {
   }
 
  private:
-  futex_lock lock_;
+  spin_lock<> lock_;
   atomic<std::uint32_t> count_{1};
   shape* shapes_[max_shapes] = {};
 };

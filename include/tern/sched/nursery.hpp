@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#include <tern/alloc/lock.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/sched/spawn.hpp>
 #include <tern/sched/thread.hpp>
 
@@ -124,7 +124,7 @@ class nursery {
     }
   }
 
-  detail::futex_lock lock_;
+  detail::spin_lock<> lock_;
   std::size_t children_ = 0;           // lock_
   detail::waiter* waiting_ = nullptr;  // lock_
   std::exception_ptr error_;           // lock_ while children live

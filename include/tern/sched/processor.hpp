@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/alloc/thread_cache.hpp>
 #include <tern/arch/tls.hpp>
 #include <tern/base/atomic.hpp>
@@ -22,6 +21,7 @@
 #include <tern/base/function_ref.hpp>
 #include <tern/base/random.hpp>
 #include <tern/ds/run_queue.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/sched/fiber.hpp>
 #include <tern/sched/hooks.hpp>
 #include <tern/sched/idle.hpp>
@@ -99,7 +99,7 @@ struct alignas(contended_line_size) processor {
   // Contended.
   alignas(contended_line_size) atomic<fiber*> run_next{nullptr};
   run_queue<fiber, 256> ring;
-  alignas(contended_line_size) futex_lock timers_lock;
+  alignas(contended_line_size) spin_lock<> timers_lock;
   timer_heap timers;
   idle_member idle;
 

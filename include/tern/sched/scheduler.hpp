@@ -16,10 +16,10 @@
 #include <cstdint>
 #include <system_error>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/function_ref.hpp>
 #include <tern/ds/inject_queue.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/os/futex.hpp>
 #include <tern/os/thread.hpp>
 #include <tern/sched/idle.hpp>
@@ -63,7 +63,7 @@ class scheduler;
 
 // All runtimes of the process. The lock also covers the installation of collector hooks, and processors come and go under it.
 struct scheduler_registry {
-  futex_lock lock;
+  spin_lock<> lock;
   scheduler* first = nullptr;        // lock
   atomic<std::uint64_t> next_id{1};  // fiber ids
   atomic<int> runtime_threads{0};    // workers and monitors of all runtimes
@@ -239,7 +239,7 @@ class scheduler {
   bool deadlock_reported_ = false;      // the monitor's: since something last moved
   bool deadlock_warned_ = false;        // the monitor's
 
-  futex_lock workers_lock_;
+  spin_lock<> workers_lock_;
   list<worker, &worker::hook> spares_;  // workers_lock_
   worker* all_workers_ = nullptr;       // workers_lock_
   atomic<unsigned> worker_count_{0};

@@ -78,7 +78,7 @@ inline void report_overflow(void* control, std::size_t slot_bytes) noexcept {
 struct fault_handlers {
   struct sigaction previous_segv{};
   struct sigaction previous_bus{};
-  futex_lock lock;
+  spin_lock<> lock;
   bool installed = false;
 };
 inline constinit fault_handlers the_fault_handlers{};

@@ -35,10 +35,10 @@
 #include <cstdint>
 #include <system_error>
 
-#include <tern/alloc/lock.hpp>
 #include <tern/base/assert.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/bits.hpp>
+#include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
 #include <tern/sched/fiber.hpp>
 
@@ -225,7 +225,7 @@ class stack_pool {
     atomic<std::uintptr_t> base{0};
     atomic<std::size_t> bytes{0};
     atomic<unsigned> class_shift{0};  // log2 of the bytes per sub-region
-    futex_lock lock;
+    spin_lock<> lock;
   };
 
   static constexpr std::size_t max_mprotected = 30'000;
@@ -388,7 +388,7 @@ class stack_pool {
   static atomic<std::size_t> all_mprotected_;
   static stack_pool pools_[class_count];
 
-  futex_lock lock_;
+  spin_lock<> lock_;
   std::uint32_t* free_ = nullptr;                   // stack of free indices; lock_
   std::size_t free_count_ = 0;                      // lock_
   std::size_t trimmed_ = 0;                         // lowest entries of free_ without memory; lock_
