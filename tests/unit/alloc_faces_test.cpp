@@ -186,9 +186,9 @@ TEST(Statistics, AllocstatsPrintsALineAtExit) {
       },
       testing::ExitedWithCode(0), "tern: allocstats: live [0-9]+ cached [0-9]+");
   ::unsetenv("TERN_DEBUG");
-  EXPECT_FALSE(tern::detail::debug_setting("allocstats"));
+  EXPECT_EQ(tern::detail::debug_option("allocstats"), 0);
   ::setenv("TERN_DEBUG", "xallocstats=1,allocstats=0", 1);
-  EXPECT_FALSE(tern::detail::debug_setting("allocstats"));
+  EXPECT_EQ(tern::detail::debug_option("allocstats"), 0);
   ::unsetenv("TERN_DEBUG");
 }
 

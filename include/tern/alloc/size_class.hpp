@@ -11,7 +11,9 @@
 //                between which a multiple of `a` is either a step or lies on a multiple of a larger one. Aligned requests
 //                need no further table. Tested over all classes.
 // Rejected    A table look-up: the index is five instructions without a branch and folds when the size is constant.
-//             Four steps per doubling: 25% waste for 36 classes fewer, and no measurable gain in the pair rows.
+//             Four steps per doubling: 25% waste for 56 classes fewer. Measured in turns on an EPYC: pairs of one size equal, pairs of
+//             mixed sizes 1.14 times slower; a burst of 20,000 mixed blocks 1.8 times faster, since fewer bins share the cache's
+//             budget; 8.2% of a mixed load lost to rounding instead of 4.2%.
 
 #include <array>
 #include <cstddef>

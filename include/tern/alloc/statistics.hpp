@@ -12,11 +12,11 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include <tern/alloc/central.hpp>
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/thread_cache.hpp>
+#include <tern/base/debug_options.hpp>
 
 namespace tern::inline v1 {
 
@@ -125,18 +125,6 @@ inline void print_allocation_statistics() noexcept {
   }
 }
 
-// Whether TERN_DEBUG, a list like "gctrace=1,allocstats=1", sets `name` to another value than 0.
-inline bool debug_setting(const char* name) noexcept {
-  const char* s = std::getenv("TERN_DEBUG");
-  const std::size_t n = std::strlen(name);
-  while (s != nullptr) {
-    if (std::strncmp(s, name, n) == 0 && s[n] == '=') return s[n + 1] != '0';
-    s = std::strchr(s, ',');
-    if (s != nullptr) ++s;
-  }
-  return false;
-}
-
 inline constinit atomic<bool> debug_settings_read{false};
 
 // Called in slow paths: cheap after the first time.
@@ -144,7 +132,7 @@ inline void read_debug_settings_once() noexcept {
   // relaxed: only the thread whose exchange answers false goes on.
   if (TERN_LIKELY(debug_settings_read.load(memory_order_relaxed))) return;
   if (debug_settings_read.exchange(true, memory_order_relaxed)) return;
-  if (debug_setting("allocstats")) std::atexit(&print_allocation_statistics);
+  if (debug_option("allocstats") != 0) std::atexit(&print_allocation_statistics);
 }
 
 }  // namespace detail

@@ -7,10 +7,10 @@
 #include <string>
 #include <utility>
 
+#include <tern/base/debug_options.hpp>
 #include <tern/gc/make.hpp>
 #include <tern/gc/signal.hpp>
 #include <tern/gc/verifier.hpp>
-#include <tern/sched/debug_options.hpp>
 
 namespace tern::inline v1 {
 

@@ -13,9 +13,9 @@
 #include <cstdint>
 #include <cstdio>
 
+#include <tern/base/debug_options.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/sched/deadlock.hpp>
-#include <tern/sched/debug_options.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/stack_pool.hpp>
 
