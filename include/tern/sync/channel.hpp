@@ -232,27 +232,16 @@ class channel : public detail::channel_base {
   }
 
   /// The next value; waits for one. Empty once the channel is closed and all that was buffered has been taken.
-  std::optional<T> receive() noexcept {
+  TERN_ALWAYS_INLINE std::optional<T> receive() noexcept {
     place to;
-    guard_.lock();
-    detail::waiter* wake = nullptr;
-    switch (receive_locked(to.bytes, wake)) {
-      case outcome::done: leave(wake); return to.take();
-      case outcome::closed: guard_.unlock(); return std::nullopt;
-      case outcome::blocked: break;
-    }
-    if (!wait_in(receivers_, to.bytes, "channel receive")) return std::nullopt;
+    if (!receive_into(to.bytes)) return std::nullopt;
     return to.take();
   }
 
   /// A value if one is there. Empty also when the channel is closed.
-  std::optional<T> try_receive() noexcept {
+  TERN_ALWAYS_INLINE std::optional<T> try_receive() noexcept {
     place to;
-    guard_.lock();
-    detail::waiter* wake = nullptr;
-    const outcome o = receive_locked(to.bytes, wake);
-    leave(wake);
-    if (o != outcome::done) return std::nullopt;
+    if (!try_receive_into(to.bytes)) return std::nullopt;
     return to.take();
   }
 
@@ -287,6 +276,24 @@ class channel : public detail::channel_base {
       return out;
     }
   };
+
+  // The receives proper. They answer in a register, and the optional is made in the caller: returned from here its flag would be
+  // written as a byte and read at once as a part of a word, which stalls for longer than all the rest takes.
+  TERN_NOINLINE bool receive_into(void* to) noexcept {
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    const outcome o = receive_locked(to, wake);
+    if (TERN_UNLIKELY(o == outcome::blocked)) return wait_in(receivers_, to, "channel receive");
+    leave(wake);
+    return o == outcome::done;
+  }
+  TERN_NOINLINE bool try_receive_into(void* to) noexcept {
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    const outcome o = receive_locked(to, wake);
+    leave(wake);
+    return o == outcome::done;
+  }
 
   std::size_t bytes() const noexcept { return capacity_ * sizeof(T); }
   static constexpr std::size_t alignment() noexcept {
