@@ -7,6 +7,7 @@
 #include <tern/sched.hpp>
 #include <tern/sync.hpp>
 
+#include "tests/support/emulation.hpp"
 #include "tests/support/seed.hpp"
 #include "tests/unit/gc_support.hpp"
 
@@ -238,6 +239,7 @@ TEST_P(gc_fiber, every_fiber_goes_on_while_the_marker_is_held) {
 INSTANTIATE_TEST_SUITE_P(processors, gc_fiber, testing::Values(1u, 2u, 4u));
 
 TEST(gc_fiber_death, managed_memory_inside_blocking_is_fatal) {
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(tern::run([] {
                  gc::make<node>();

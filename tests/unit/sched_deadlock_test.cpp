@@ -9,6 +9,8 @@
 #include <tern/sched.hpp>
 #include <tern/sync.hpp>
 
+#include "tests/support/emulation.hpp"
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -30,7 +32,10 @@ void three_that_wait(tern::deadlock_policy policy) {
 
 class SchedDeadlockDeath : public testing::Test {
  protected:
-  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+  void SetUp() override {
+    if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+  }
 };
 
 TEST_F(SchedDeadlockDeath, EveryFiberIsNamedAndTheStatusIsDistinct) {

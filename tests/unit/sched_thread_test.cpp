@@ -14,6 +14,8 @@
 
 #include <tern/sched.hpp>
 
+#include "tests/support/emulation.hpp"
+
 namespace {
 
 class SchedThread : public testing::TestWithParam<unsigned> {
@@ -307,6 +309,7 @@ TEST_P(SchedThread, NurseryRethrowsTheFirstAndStopsTheRest) {
 }
 
 TEST(SchedThreadDeath, DetachedThrowNamesTheFiber) {
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(tern::run([] {
                  tern::thread t{{.name = "careless"}, [] { throw std::runtime_error("x"); }};
@@ -317,11 +320,13 @@ TEST(SchedThreadDeath, DetachedThrowNamesTheFiber) {
 }
 
 TEST(SchedThreadDeath, UntakenExceptionInDestructorNamesTheFiber) {
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(tern::run([] { tern::thread t{{.name = "unheard"}, [] { throw 1; }}; }), "unheard");
 }
 
 TEST(SchedThreadDeath, ParkInsideBlockingIsFatal) {
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       tern::run([] { tern::blocking([] { tern::this_thread::sleep_for(std::chrono::milliseconds(1)); }); }),
