@@ -3,7 +3,7 @@
 // Structure   word_: permits in the low half, waiters in the high half.
 // Protocol    acquire  1. permits > 0: CAS one away. Else, under guard_: 2. the same again   3. CAS one waiter in, queue, park; who
 //                      is woken owns its permit.
-//             release  1. no waiters: CAS permits up. Else, under guard_: 2. permits go to the first waiters, the rest to the word.
+//             release  1. no waiters: CAS permits up. Else, under guard_: 2. permits go to the first waiters; with the rest again.
 // Invariants  I1 waiters > 0 => permits = 0, outside guard_: so the order is first come, first served. I2 the high half is the
 //             length of queue_, under guard_. I3 a release touches nothing after its CAS or its unlock of guard_.
 // Ordering    The release of each CAS in release() pairs with the acquire of the CAS that takes the permit, or with park.
@@ -69,12 +69,14 @@ class basic_semaphore {
   }
 
   void release(std::uint32_t n) noexcept {
-    std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
-    while (waiters(w) == 0) {
-      if (n > max_permits - permits(w)) fatal("a semaphore was released beyond 2^31 - 1 permits");
-      if (word_.compare_exchange_weak(w, w + n, memory_order_release, memory_order_relaxed)) return;
-    }
-    release_slow(n);
+    do {
+      std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
+      while (waiters(w) == 0) {
+        if (n > max_permits - permits(w)) fatal("a semaphore was released beyond 2^31 - 1 permits");
+        if (word_.compare_exchange_weak(w, w + n, memory_order_release, memory_order_relaxed)) return;
+      }
+      n = release_to_waiters(n);
+    } while (n != 0);
   }
 
  private:
@@ -99,7 +101,9 @@ class basic_semaphore {
     }
   }
 
-  TERN_NOINLINE void release_slow(std::uint32_t n) noexcept {
+  // Gives up to `n` permits to those that wait; how many are left then. These do not go to the word here: whoever takes one may
+  // destroy the semaphore, and guard_ is still held.
+  TERN_NOINLINE std::uint32_t release_to_waiters(std::uint32_t n) noexcept {
     wait_list<Parking> later;
     guard_.lock();
     std::uint32_t served = 0;
@@ -109,14 +113,12 @@ class basic_semaphore {
       first->granted = true;
       wake_or_keep(*first, later);
     }
-    std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
-    for (;;) {
-      const std::uint64_t next = w - served * one_waiter + (n - served);
-      if (n - served > max_permits - permits(w)) fatal("a semaphore was released beyond 2^31 - 1 permits");
-      if (word_.compare_exchange_weak(w, next, memory_order_release, memory_order_relaxed)) break;
-    }
+    // relaxed, and no RMW: while somebody is counted as waiting, the word changes under guard_ only. Unpark orders each of them.
+    if (served != 0)
+      word_.store(word_.load(memory_order_relaxed) - served * one_waiter, memory_order_relaxed);
     guard_.unlock();
     unpark_all(later);
+    return n - served;
   }
 
   typename Atomics::template atomic<std::uint64_t> word_;
