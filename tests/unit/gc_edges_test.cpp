@@ -1,6 +1,7 @@
 // Narrow windows of the collector's protocols, each opened on purpose.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +15,8 @@
 #include <vector>
 
 #include <tern/sync.hpp>
+
+#include "tests/support/emulation.hpp"
 
 #include "tests/unit/gc_support.hpp"
 
@@ -329,9 +332,58 @@ TEST(gc_edges, an_attached_thread_that_waits_for_fibers_keeps_nobody_waiting) {
   });
 }
 
+// With ASan's use-after-return checks such locals lie in frames elsewhere, to which the stack points.
+TEST(gc_edges, locals_whose_address_is_known_are_roots_of_an_idle_thread) {
+  internal::testing.poison_freed = true;
+  on_thread([] {
+    node* slots[40];
+    const auto fill = [](node** slot, long v) {
+      *slot = gc::make<node>();
+      (*slot)->value = v;
+    };
+    for (long i = 0; i < 40; ++i) fill(&slots[i], i);
+    gc::collect();
+    for (long i = 0; i < 40; ++i) EXPECT_EQ(slots[i]->value, i);
+  });
+  internal::testing.poison_freed = false;
+}
+
+TEST(gc_edges_death, a_foreign_stack_is_fatal) {
+  if (tern::detail::asan_build || tern::detail::tsan_build) GTEST_SKIP() << "sanitizers know no such stack";
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto program = [] {
+    gc::attach_thread attached;
+    static ucontext_t back;
+    static ucontext_t there;
+    static char memory[1 << 16];
+    ::getcontext(&there);
+    there.uc_stack.ss_sp = memory;
+    there.uc_stack.ss_size = sizeof memory;
+    there.uc_link = &back;
+    ::makecontext(&there, [] { gc::collect(); }, 0);
+    ::swapcontext(&back, &there);
+    std::_Exit(0);
+  };
+  EXPECT_DEATH(program(), "not the attached thread's own");
+}
+
+struct maker {
+  gc::member<node> unused;
+  ~maker() { gc::make<node>(); }
+  void trace(gc::visitor& v) const { v(unused); }
+};
+
+// It attaches the thread that runs destructors, which no signal reaches.
+TEST(gc_edges, a_destructor_that_makes_an_object_stops_no_later_cycle) {
+  on_thread([] { gc::make<maker>(); });
+  for (int i = 0; i < 3; ++i) gc_test::collect_all();
+}
+
 using gc_edges_process = ::testing::Test;
 
 TEST_F(gc_edges_process, the_first_call_may_be_a_collection_in_a_fiber) {
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto program = [] {
     ::alarm(60);

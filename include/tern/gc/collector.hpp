@@ -347,6 +347,11 @@ inline void destroy_doomed_cells(span& s) noexcept {
 inline void* destroyer_entry(void*) {
   service_threads.fetch_add(1, memory_order_relaxed);
   for (;;) {
+    // A destructor that makes an object attaches this thread, which no signal reaches.
+    if (mutator* m = current_mutator_if_any()) {
+      const runtime_scope in{*m};
+      poll(*m);
+    }
     const std::uint32_t seen = doomed.wake.load(memory_order_acquire);  // pairs-with: enqueue_doomed()
     span* s = nullptr;
     {
@@ -359,7 +364,7 @@ inline void* destroyer_entry(void*) {
       }
     }
     if (s == nullptr) {
-      os::futex_wait(doomed.wake, seen);
+      wait_in_kernel([seen]() noexcept { os::futex_wait(doomed.wake, seen); });
       continue;
     }
     bool again = true;

@@ -123,8 +123,20 @@ inline void wake_collector() noexcept {
     os::futex_wake(state.ack_word, 1);  // it looks again soon anyway
 }
 
-inline stack_view own_stack(const mutator& m, std::uintptr_t sp) noexcept {
-  if (m.owner == nullptr) return {sp, m.stack_high, current_fake_stack(), nullptr};
+// A stack of the program's own making (an alternate signal stack, another library's coroutine) would hide the thread's frames.
+TERN_COLD inline void check_stack_slow(mutator& m, std::uintptr_t sp) noexcept {
+  const os::stack_bounds now = os::thread_stack_bounds();  // the main thread's may have been allowed to grow
+  m.stack_low = now.low;
+  m.stack_high = now.high;
+  if (sp < m.stack_low || sp >= m.stack_high)
+    fatal("gc: managed memory was used on a stack that is not the attached thread's own");
+}
+
+inline stack_view own_stack(mutator& m, std::uintptr_t sp) noexcept {
+  if (m.owner == nullptr) {
+    if (TERN_UNLIKELY(sp < m.stack_low || sp >= m.stack_high)) check_stack_slow(m, sp);
+    return {sp, m.stack_high, current_fake_stack(), nullptr};
+  }
   fiber* f = m.owner->current;
   if (f == nullptr) return {};  // the worker's own stack holds nothing of the program's
   return {sp, f->stack_top(), current_fake_stack(), f};

@@ -423,7 +423,8 @@ inline bool unpark(waiter& x, wake_place place) noexcept {
 inline void yield_fiber(worker& w) noexcept {
   processor* p = w.held;
   if (p == nullptr) park_in_blocking();
-  poll_safepoint();
+  // Nothing is held here. relaxed: poll_safepoint() orders.
+  if (TERN_UNLIKELY((p->request.load(memory_order_relaxed) & request_safepoint) != 0)) poll_safepoint();
   fiber* next = pick_local(*p);
   // An extra processor that is to retire does so in the worker loop. relaxed: a hint that stays set.
   if (next == nullptr && (p->request.load(memory_order_relaxed) & request_retire) == 0) return;
