@@ -221,8 +221,6 @@ class scheduler {
   scheduler* registry_next_ = nullptr;       // the registry's lock
 
  private:
-  friend class runtime_access;
-
   worker* new_worker() noexcept;
   void stop_all() noexcept;
 
