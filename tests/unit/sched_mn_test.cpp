@@ -145,6 +145,21 @@ TEST(SchedMn, TimersOfALentProcessorKeepNobodyBusy) {
   t.join();
 }
 
+TEST(SchedMn, ShortBlockingCallsWakeNobodyForADistantTimer) {
+  tern::runtime rt{{.processors = 2}};
+  rt.run([&] {
+    tern::thread sleeper{[] { tern::this_thread::sleep_for(500ms); }};
+    tern::this_thread::sleep_for(5ms);
+    const auto before = rt.statistics().total;
+    const auto end = clock_type::now() + 300ms;
+    while (clock_type::now() < end) tern::blocking([] {});
+    const auto after = rt.statistics().total;
+    EXPECT_LT(after.sleeps - before.sleeps, 200u);
+    EXPECT_LT(after.handed_off - before.handed_off, 100u);
+    sleeper.join();
+  });
+}
+
 TEST(SchedMn, WorkThatArrivesWhileAllProcessorsAreLentIsRun) {
   tern::runtime rt{{.processors = 2}};
   std::atomic<int> inside{0};

@@ -5,7 +5,7 @@
 //             else its fiber goes through the inject queue and the worker becomes a spare.
 // Protocol    Enter   1. run_next to the ring, so that others can take it   2. the thread's cache becomes the shared one, the fiber
 //                     is marked saved with all its registers on the stack: the collector scans it as a parked one   3. lend
-//                     4. rescan as a sleeper does: work that is left needs a sleeper or a spare.
+//                     4. rescan as a sleeper does: work that is left, or a timer that is due soon, needs a sleeper or a spare.
 //             Leave   1. claim the fiber back from the collector   2. reclaim the processor, or queue.
 // Invariants  I1 between 3 and Leave the worker touches nothing of the processor. I2 no tern call that parks (fatal).
 // Rejected    Handing over at once to a thread that is woken each time: a call of a microsecond would pay for two switches of
@@ -16,7 +16,9 @@
 #include <utility>
 
 #include <tern/arch/cpu.hpp>
+#include <tern/os/clock.hpp>
 #include <tern/sched/dispatch.hpp>
+#include <tern/sched/monitor.hpp>
 #include <tern/sched/worker_loop.hpp>
 
 namespace tern::inline v1::detail {
@@ -42,8 +44,10 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
     told = hook_release(p);
     s.idle_.lend(p.idle, &w);
   }
-  // From here on p may be somebody else's. As a sleeper does: work published before was not announced.
-  if (s.any_work(true)) s.wake_slow();
+  // From here on p may be somebody else's. As a sleeper does: work published before was not announced. A timer that is not due soon
+  // is left to the monitor, which is awake while a fiber is in here: else each short call would wake somebody.
+  const os::nanoseconds timer = p.timers.earliest();
+  if (s.any_work(false) || (timer != os::never && timer <= os::now() + monitor_period)) s.wake_slow();
   s.notice_idle();
 }
 

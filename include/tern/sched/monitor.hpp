@@ -54,7 +54,10 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
         p.state.load(memory_order_relaxed);  // relaxed, here: a view that is old by a round will do
     if (state == processor_state::unused) continue;
     const bool queued = !p.ring.is_empty() || p.run_next.load(memory_order_relaxed) != nullptr;
-    if (queued || p.timers.earliest() <= now - monitor_period / 10) v.work_waits = true;
+    // A lent processor's worker cannot keep its timers: whoever is woken in the round before keeps them to the moment.
+    const os::nanoseconds due =
+        state == processor_state::lent ? now + monitor_period : now - monitor_period / 10;
+    if (queued || p.timers.earliest() <= due) v.work_waits = true;
     const std::uint64_t tick = p.tick.load(memory_order_relaxed);
     if (state != processor_state::running || tick != p.monitor_tick) {
       p.monitor_tick = tick;

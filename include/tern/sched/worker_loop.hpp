@@ -136,7 +136,7 @@ inline fiber* search(processor& p) noexcept {
 }
 
 // When p's worker, asleep, must look again: at p's next timer. Where no searcher is left it also keeps the timers of lent processors,
-// which have nobody else. Whoever lends one later wakes a sleeper; where all are busy by then the monitor looks.
+// which have nobody else. Whoever lends one later, or the monitor before the timer is due, wakes a sleeper.
 inline os::nanoseconds next_look(processor& p, bool last) noexcept {
   scheduler& s = *p.home;
   os::nanoseconds deadline = p.timers.earliest();
