@@ -335,7 +335,8 @@ TEST(SchedMn, AHundredThousandFibersLeaveNothing) {
     }
   });
   EXPECT_EQ(n.load(), count);
-  EXPECT_EQ(rt.statistics().live_fibers, 0u);
+  // A nursery waits for what its fibers do; the last may still be on its way out. One that stays lets this test time out.
+  while (rt.statistics().live_fibers != 0) std::this_thread::yield();
 }
 
 TEST(SchedMn, CountersHaveATextForm) {

@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -38,6 +39,10 @@ TERN_NOINLINE inline void perturb() noexcept {
 // std::atomic with a chance of a yield before each operation.
 template <class T>
 class perturbed_atomic {
+  // What fetch_add takes: the value itself, or a count of elements for pointers; for others it does not exist.
+  using delta = typename std::conditional_t<std::is_pointer_v<T>, std::type_identity<std::ptrdiff_t>,
+                                            std::type_identity<T>>::type;
+
  public:
   constexpr perturbed_atomic() noexcept = default;
   constexpr perturbed_atomic(T v) noexcept : value_{v} {}
@@ -59,12 +64,10 @@ class perturbed_atomic {
   bool compare_exchange_weak(T& e, T v, memory_order o = memory_order_seq_cst) noexcept {
     return perturb(), value_.compare_exchange_weak(e, v, o);
   }
-  template <class D>
-  T fetch_add(D d, memory_order o = memory_order_seq_cst) noexcept {
+  T fetch_add(delta d, memory_order o = memory_order_seq_cst) noexcept {
     return perturb(), value_.fetch_add(d, o);
   }
-  template <class D>
-  T fetch_sub(D d, memory_order o = memory_order_seq_cst) noexcept {
+  T fetch_sub(delta d, memory_order o = memory_order_seq_cst) noexcept {
     return perturb(), value_.fetch_sub(d, o);
   }
   T fetch_or(T v, memory_order o = memory_order_seq_cst) noexcept { return perturb(), value_.fetch_or(v, o); }
