@@ -212,7 +212,7 @@ TEST(gc_edges, a_big_array_is_marked_in_bounded_pieces) {
 }
 
 TEST(gc_edges, a_closure_on_the_heap_is_scanned_with_its_fiber) {
-  internal::testing.poison_freed = true;
+  gc::testing::poison_freed(true);
   tern::runtime rt{{.processors = 2}};
   tern::channel<int> go{1};
   std::atomic<long> found{0};
@@ -235,7 +235,7 @@ TEST(gc_edges, a_closure_on_the_heap_is_scanned_with_its_fiber) {
   go.send(1);
   fiber->join();
   EXPECT_EQ(found, 4711);
-  internal::testing.poison_freed = false;
+  gc::testing::poison_freed(false);
 }
 
 // A fiber may park with a lock held that another processor wants: nobody may be stopped there.
@@ -334,7 +334,7 @@ TEST(gc_edges, an_attached_thread_that_waits_for_fibers_keeps_nobody_waiting) {
 
 // With ASan's use-after-return checks such locals lie in frames elsewhere, to which the stack points.
 TEST(gc_edges, locals_whose_address_is_known_are_roots_of_an_idle_thread) {
-  internal::testing.poison_freed = true;
+  gc::testing::poison_freed(true);
   on_thread([] {
     node* slots[40];
     const auto fill = [](node** slot, long v) {
@@ -345,7 +345,7 @@ TEST(gc_edges, locals_whose_address_is_known_are_roots_of_an_idle_thread) {
     gc::collect();
     for (long i = 0; i < 40; ++i) EXPECT_EQ(slots[i]->value, i);
   });
-  internal::testing.poison_freed = false;
+  gc::testing::poison_freed(false);
 }
 
 TEST(gc_edges_death, a_foreign_stack_is_fatal) {
