@@ -54,6 +54,9 @@ void serve_until(int s) {
   }
 }
 
+// An emulator cannot start this program anew by its own name.
+bool is_emulated() { return internal::reservation_bytes() != internal::heap_reservation; }
+
 void set_hook(void (*f)(test_point) noexcept) { internal::testing.at.store(f); }
 
 TEST(gc_edges, a_thread_that_attaches_after_marking_leaves_no_black_cells_behind) {
@@ -350,6 +353,7 @@ TEST(gc_edges, locals_whose_address_is_known_are_roots_of_an_idle_thread) {
 
 TEST(gc_edges_death, a_foreign_stack_is_fatal) {
   if (tern::detail::asan_build || tern::detail::tsan_build) GTEST_SKIP() << "sanitizers know no such stack";
+  if (is_emulated()) GTEST_SKIP() << "needs a process of its own";
   if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto program = [] {
@@ -383,6 +387,7 @@ TEST(gc_edges, a_destructor_that_makes_an_object_stops_no_later_cycle) {
 using gc_edges_process = ::testing::Test;
 
 TEST_F(gc_edges_process, the_first_call_may_be_a_collection_in_a_fiber) {
+  if (is_emulated()) GTEST_SKIP() << "needs a process of its own";
   if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto program = [] {
