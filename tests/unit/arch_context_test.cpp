@@ -6,7 +6,12 @@ TEST(context, switching_is_possible_here) { EXPECT_EQ(tern::detail::context_refu
 TEST(context, values_survive) { context_cases::values_survive(40); }
 TEST(context, vectors_survive) { context_cases::vectors_survive(3); }
 TEST(context, frame_with_base_pointer_survives) { context_cases::based_frame_survives(72); }
-TEST(context, red_zone_survives) { context_cases::red_zone_survives(); }
+TEST(context, red_zone_survives) {
+  // The switch is a call there, so no red zone is at stake; and a leaf that switches on behalf of its caller leaves TSan's shadow
+  // call stacks unbalanced.
+  if (tern::detail::tsan_build) GTEST_SKIP() << "the switch is a call under TSan";
+  context_cases::red_zone_survives();
+}
 TEST(context, calls_and_exceptions) { context_cases::calls_and_exceptions(); }
 TEST(context, unwinder_stops_at_the_end) { context_cases::unwinder_stops(); }
 TEST(context, rounding_mode_belongs_to_the_thread) { context_cases::rounding_mode_is_the_threads(); }
