@@ -22,6 +22,7 @@
 
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/size_class.hpp>
+#include <tern/alloc/span.hpp>
 #include <tern/base/assert.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/bits.hpp>
