@@ -12,6 +12,20 @@
 #include <tern/gc/signal.hpp>
 #include <tern/gc/verifier.hpp>
 
+namespace tern::inline v1::detail::gc {
+
+// Changes one setting of the pacer and what the mutators see of it.
+template <class T>
+void change_pacing(T pacer_settings::* setting, T value) noexcept {
+  lock_scope hold{state.pacer_lock};
+  pacer_settings s = state.pace.settings();
+  s.*setting = value;
+  state.pace.set(s);
+  collector::publish_pace_locked();
+}
+
+}  // namespace tern::inline v1::detail::gc
+
 namespace tern::inline v1 {
 
 namespace gc {
@@ -43,27 +57,15 @@ inline void wait_for_destructors() noexcept {
 
 /// The heap may grow by this many percent of the live bytes before a cycle is due. Default 100. Thread-safe, at any time.
 inline void set_growth_percent(unsigned percent) noexcept {
-  detail::lock_scope hold{detail::gc::state.pacer_lock};
-  detail::gc::pacer_settings s = detail::gc::state.pace.settings();
-  s.percent = percent;
-  detail::gc::state.pace.set(s);
-  detail::gc::collector::publish_pace_locked();
+  detail::gc::change_pacing(&detail::gc::pacer_settings::percent, percent);
 }
 /// No cycle begins by itself below this heap size. Default 4 MiB.
 inline void set_minimum_heap(std::size_t bytes) noexcept {
-  detail::lock_scope hold{detail::gc::state.pacer_lock};
-  detail::gc::pacer_settings s = detail::gc::state.pace.settings();
-  s.minimum = bytes;
-  detail::gc::state.pace.set(s);
-  detail::gc::collector::publish_pace_locked();
+  detail::gc::change_pacing(&detail::gc::pacer_settings::minimum, bytes);
 }
 /// A soft limit: near it cycles begin earlier. Allocation does not fail because of it.
 inline void set_memory_limit(std::size_t bytes) noexcept {
-  detail::lock_scope hold{detail::gc::state.pacer_lock};
-  detail::gc::pacer_settings s = detail::gc::state.pace.settings();
-  s.limit = bytes;
-  detail::gc::state.pace.set(s);
-  detail::gc::collector::publish_pace_locked();
+  detail::gc::change_pacing(&detail::gc::pacer_settings::limit, bytes);
 }
 
 /// Attaches a plain thread for the scope: outside attachment it must not touch managed objects. gc::make attaches until the
