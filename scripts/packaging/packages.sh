@@ -64,6 +64,9 @@ tern_package_set() {
   esac
 }
 
+# Objects are shared by all checkouts of this machine: what ccache compares has no path of the tree in it.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$PWD} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-true}
+
 tern_say() { printf 'tern: %s\n' "$*"; }
 tern_die() {
   printf 'tern: %s\n' "$*" >&2

@@ -40,6 +40,10 @@ class ordered_atomic : public std::atomic<T> {
   constexpr ordered_atomic(T v) noexcept : std::atomic<T>{v} {}
   ordered_atomic(const ordered_atomic&) = delete;
   ordered_atomic& operator=(const ordered_atomic&) = delete;
+  T operator=(T v) noexcept {
+    store(v);
+    return v;
+  }
 
   TERN_ALWAYS_INLINE void store(T v, memory_order o = memory_order_seq_cst) noexcept {
     if (o == memory_order_seq_cst)
