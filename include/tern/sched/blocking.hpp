@@ -56,6 +56,7 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
 
 inline void leave_blocking(worker& w, fiber& self) noexcept {
   scheduler& s = *w.home;
+  if (TERN_UNLIKELY(s.gate_.limit() == 0)) dead_fatal();
   // acq_rel: pairs with the collector's claim and its release, which may take as long as a scan of this stack.
   for (std::uint32_t expected = fiber::saved; !self.stack_state.compare_exchange_weak(
            expected, fiber::on_cpu, memory_order_acq_rel, memory_order_relaxed);

@@ -45,7 +45,7 @@ class blocking_gate {
   using waiter = typename Parking::waiter;
 
  public:
-  // Requires: nobody is in.
+  // Requires: nobody is in; or 0, in a fork child: then nobody gets in any more.
   void set_limit(std::uint32_t limit) noexcept { limit_ = limit; }
   std::uint32_t limit() const noexcept { return limit_; }
 
@@ -56,6 +56,7 @@ class blocking_gate {
   }
   // After try_enter() said no. May park.
   void enter_slow() noexcept {
+    if (TERN_UNLIKELY(limit_ == 0)) dead_fatal();
     lock_.lock();
     if (ready_ != 0) {
       --ready_;

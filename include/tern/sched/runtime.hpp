@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <tern/sched/blocking.hpp>
+#include <tern/sched/fork.hpp>
 #include <tern/sched/monitor.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/thread.hpp>
@@ -17,6 +18,9 @@ namespace tern::inline v1 {
 ///
 /// Construction starts one worker and the monitor, further workers start when there is work for them. Destruction waits for every
 /// fiber that still runs (detached ones too), then ends the threads.
+///
+/// In a child process that was forked meanwhile a runtime is dead: every use of it ends the process with a line, its destruction does
+/// nothing. A child that a plain thread forked may make a new one.
 class runtime {
  public:
   using options = runtime_options;

@@ -87,6 +87,7 @@ class scheduler {
 
   // Makes a fiber runnable from a thread that holds no processor of this runtime.
   void inject(fiber& f) noexcept {
+    if (TERN_UNLIKELY(dead_)) dead_fatal();
     // f may run and end at once, and its runtime with it: the destructor waits for us. relaxed: the queue's lock publishes it.
     injecting_.fetch_add(1, memory_order_relaxed);
     inject_.push(&f);
@@ -204,6 +205,12 @@ class scheduler {
     os::futex_wake(monitor_signal_, 1);
   }
   void wait_until_empty() noexcept;
+  // In a fork child, where the threads of this runtime do not exist.
+  void mark_dead() noexcept {
+    dead_ = true;
+    gate_.set_limit(0);
+    for (std::uint32_t i = 0; i < slots(); ++i) at(i).request.fetch_or(request_dead, memory_order_relaxed);
+  }
 
   const runtime_options& options() const noexcept { return options_; }
   // This runtime's fibers have ids from here on; those of runtimes that were gone before it began have lower ones.
@@ -230,6 +237,7 @@ class scheduler {
   void stop_all() noexcept;
 
   runtime_options options_;
+  bool dead_ = false;  // true in a fork child; written while that has one thread
   std::uint32_t count_ = 0;
   std::uint32_t max_extra_ = 0;
   std::uint32_t max_workers_ = 0;
@@ -248,6 +256,8 @@ class scheduler {
   worker* all_workers_ = nullptr;       // workers_lock_
   atomic<unsigned> worker_count_{0};
 };
+
+inline void register_runtime_fork_handlers() noexcept;  // fork.hpp
 
 // ---- construction ----
 
@@ -299,6 +309,7 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
     stop_all();
     throw;
   }
+  register_runtime_fork_handlers();
   lock_scope hold{schedulers.lock};
   registry_next_ = schedulers.first;
   schedulers.first = this;
@@ -315,6 +326,7 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
 }
 
 inline scheduler::~scheduler() {
+  if (dead_) return;
   wait_until_empty();
   {
     lock_scope hold{schedulers.lock};
@@ -367,7 +379,8 @@ inline worker* scheduler::new_worker() noexcept {
   unsigned index = worker_count_.load(memory_order_relaxed);
   do {
     if (index >= max_workers_) return nullptr;
-  } while (!worker_count_.compare_exchange_weak(index, index + 1, memory_order_relaxed, memory_order_relaxed));
+  } while (
+      !worker_count_.compare_exchange_weak(index, index + 1, memory_order_relaxed, memory_order_relaxed));
   worker* w = new (std::nothrow) worker;
   if (w == nullptr) {
     worker_count_.fetch_sub(1, memory_order_relaxed);
@@ -429,6 +442,7 @@ inline void scheduler::start(processor& p) noexcept {
 }
 
 TERN_COLD inline void scheduler::wake_slow() noexcept {
+  if (dead_) return;  // the fiber that forked goes on until it parks, and there is nobody to wake
   if (idle_member* m = idle_.wake_one(); m != nullptr) return start(of(*m));
   // pairs-with: the store of a spare that arrives and then rescans; else the last submit and it can miss each other.
   if (lent_.load(memory_order_seq_cst) == 0 || idle_.searching() != 0) return;
