@@ -3,11 +3,15 @@
 // Context     tern::blocking(f) in runtime.hpp.
 // Structure   The processor goes to the idle set's lent list. Coming back the worker reclaims it there if nobody has adopted it,
 //             else its fiber goes through the inject queue and the worker becomes a spare.
-// Protocol    Enter   1. run_next to the ring, so that others can take it   2. the thread's cache becomes the shared one, the fiber
-//                     is marked saved with all its registers on the stack: the collector scans it as a parked one   3. lend
-//                     4. rescan as a sleeper does: work that is left, or a timer that is due soon, needs a sleeper or a spare.
-//             Leave   1. claim the fiber back from the collector   2. reclaim the processor, or queue.
-// Invariants  I1 between 3 and Leave the worker touches nothing of the processor. I2 no tern call that parks (fatal).
+// Protocol    Enter   1. a place at the gate: max_workers - processors - extra processors - 1 fibers may be inside, since each holds a
+//                     thread; others park until one leaves, first come, first served   2. run_next to the ring, so that others can
+//                     take it   3. the thread's cache becomes the shared one, the fiber is marked saved with all its registers on the
+//                     stack: the collector scans it as a parked one   4. lend   5. rescan as a sleeper does: work that is left, or a
+//                     timer that is due soon, needs a sleeper or a spare.
+//             Leave   1. claim the fiber back from the collector   2. reclaim the processor, or queue   3. the place goes to the next.
+// Invariants  I1 between 4 and Leave the worker touches nothing of the processor. I2 no tern call that parks (fatal).
+// Limits      Calls that wait for what other calls do may need a place each: where more of them than the limit wait for one that is
+//             still at the gate, they wait for ever. Threads that a burst of calls has started stay, as spares.
 // Rejected    Handing over at once to a thread that is woken each time: a call of a microsecond would pay for two switches of
 //             threads. Here the spare that arrives too late finds the processor reclaimed and goes back to sleep.
 #pragma once
@@ -32,7 +36,6 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   bump(p.counters.blocking_calls);
   self.flags |= fiber::in_blocking;
   self.saved_context.sp = reinterpret_cast<void*>(stack_pointer());
-  s.blocking_fibers_.fetch_add(1, memory_order_seq_cst);
   p.state.store(processor_state::lent, memory_order_relaxed);  // relaxed: a hint
   w.lent = &p;
   detach(w);
@@ -53,6 +56,7 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
 
 inline void leave_blocking(worker& w, fiber& self) noexcept {
   scheduler& s = *w.home;
+  if (TERN_UNLIKELY(s.gate_.limit() == 0)) dead_fatal();
   // acq_rel: pairs with the collector's claim and its release, which may take as long as a scan of this stack.
   for (std::uint32_t expected = fiber::saved; !self.stack_state.compare_exchange_weak(
            expected, fiber::on_cpu, memory_order_acq_rel, memory_order_relaxed);
@@ -68,19 +72,21 @@ inline void leave_blocking(worker& w, fiber& self) noexcept {
   } else {
     switch_away(w, self, nullptr, leave_action::inject);
   }
-  s.blocking_fibers_.fetch_sub(1, memory_order_seq_cst);
+  s.gate_.leave();
 }
 
 // Not inlined, and with every callee-saved register in its frame: the collector scans from this frame's stack pointer upwards.
 template <class F>
-TERN_NOINLINE decltype(auto) run_blocking(worker& w, fiber& self, F& f) {
+TERN_NOINLINE decltype(auto) run_blocking(fiber& self, F& f) {
   __builtin_unwind_init();
   struct scope {
     fiber& self;
     // The worker does not change inside: f does not park.
     ~scope() { leave_blocking(*current_worker(), self); }
   };
-  enter_blocking(w, self);
+  blocking_gate<>& gate = self.home->gate_;
+  if (TERN_UNLIKELY(!gate.try_enter())) gate.enter_slow();
+  enter_blocking(*current_worker(), self);  // asked after the gate, where it may have changed
   const scope leave{self};
   return f();
 }

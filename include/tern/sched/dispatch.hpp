@@ -178,6 +178,7 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: poll_safepoint() orders
   // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
   if ((request & (request_safepoint | request_retire)) != 0) return nullptr;
+  if ((request & request_dead) != 0) dead_fatal();
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
     p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
     if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());

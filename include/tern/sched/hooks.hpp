@@ -57,6 +57,14 @@ inline constexpr std::uint32_t request_safepoint =
     1;  // set by the collector, cleared by the worker before it calls safepoint
 inline constexpr std::uint32_t request_retire =
     2;  // set by the monitor: an extra processor ends at its next dispatch
+inline constexpr std::uint32_t request_dead =
+    4;  // set in a fork child: the worker's other fibers cannot run there
+
+// What every use of a runtime leads to in a child process that was forked while it existed (fork.hpp).
+[[noreturn]] TERN_COLD inline void dead_fatal() noexcept {
+  fatal(
+      "a runtime does not live on in a fork child: exec, or fork from a plain thread and make a new runtime");
+}
 
 // Threads of the library that run no fibers (a collector's, a scavenger's): they do not count as foreign threads for the
 // deadlock report. The thread itself adds and takes away one.

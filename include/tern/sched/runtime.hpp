@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <tern/sched/blocking.hpp>
+#include <tern/sched/fork.hpp>
 #include <tern/sched/monitor.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/thread.hpp>
@@ -17,6 +18,9 @@ namespace tern::inline v1 {
 ///
 /// Construction starts one worker and the monitor, further workers start when there is work for them. Destruction waits for every
 /// fiber that still runs (detached ones too), then ends the threads.
+///
+/// In a child process that was forked meanwhile a runtime is dead: every use of it ends the process with a line, its destruction does
+/// nothing. A child that a plain thread forked may make a new one.
 class runtime {
  public:
   using options = runtime_options;
@@ -91,13 +95,14 @@ std::invoke_result_t<F&> run(const runtime_options& o, F&& f) {
 
 /// Calls `f`, which may block the thread in the kernel, and lets another worker run the other fibers meanwhile. Inside, no tern call
 /// that parks (join, sleep, lock, send: fatal) and no access to managed objects. On a plain thread it just calls `f`. Returns
-/// what `f` returns; exceptions pass. About 100 ns beside `f`.
+/// what `f` returns; exceptions pass. About 100 ns beside `f`. Each call that is under way holds a thread; those beyond what
+/// runtime_options::max_workers allows wait their turn first, in the order in which they came.
 template <class F>
   requires std::is_invocable_v<F&>
 std::invoke_result_t<F&> blocking(F&& f) {
   detail::worker* w = detail::current_worker();
   if (w == nullptr || w->current == nullptr || w->held == nullptr) return f();
-  return detail::run_blocking(*w, *w->current, f);
+  return detail::run_blocking(*w->current, f);
 }
 
 }  // namespace tern::inline v1

@@ -22,6 +22,7 @@
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/futex.hpp>
 #include <tern/os/thread.hpp>
+#include <tern/sched/blocking_gate.hpp>
 #include <tern/sched/idle.hpp>
 #include <tern/sched/park.hpp>
 #include <tern/sched/processor.hpp>
@@ -47,6 +48,9 @@ struct runtime_options {
   const char* name = nullptr;  ///< of the worker threads, at most 10 characters; default "tern"
   unsigned max_extra_processors =
       0;  ///< that the monitor may add while fibers hog theirs; default: as many as processors
+  unsigned max_workers =
+      0;  ///< threads that run fibers or are inside tern::blocking, at least processors + extra ones + 2; default: 512 above that. Calls
+          ///< of tern::blocking that find no thread left wait their turn, first come, first served
   deadlock_policy on_deadlock = deadlock_policy::automatic;
 };
 
@@ -58,6 +62,7 @@ inline constexpr int deadlock_exit_status = 97;
 namespace tern::inline v1::detail {
 
 inline constexpr unsigned max_processors = 256;
+inline constexpr unsigned default_blocking_limit = 512;  // fibers inside tern::blocking at a time
 
 class scheduler;
 
@@ -82,6 +87,7 @@ class scheduler {
 
   // Makes a fiber runnable from a thread that holds no processor of this runtime.
   void inject(fiber& f) noexcept {
+    if (TERN_UNLIKELY(dead_)) dead_fatal();
     // f may run and end at once, and its runtime with it: the destructor waits for us. relaxed: the queue's lock publishes it.
     injecting_.fetch_add(1, memory_order_relaxed);
     inject_.push(&f);
@@ -179,7 +185,7 @@ class scheduler {
   void watch_deadlock(os::nanoseconds now) noexcept;  // deadlock.hpp; the monitor
   // All processors idle and nothing inside blocking: then only timers and foreign threads can move it.
   bool is_quiet() noexcept {
-    return idle_.awake() == 0 && blocking_fibers_.load(memory_order_seq_cst) == 0 && inject_.is_empty() &&
+    return idle_.awake() == 0 && gate_.count() == 0 && inject_.is_empty() &&
            spares_waking_.load(memory_order_seq_cst) == 0;
   }
   // Called by a worker that has just entered the idle set.
@@ -199,6 +205,12 @@ class scheduler {
     os::futex_wake(monitor_signal_, 1);
   }
   void wait_until_empty() noexcept;
+  // In a fork child, where the threads of this runtime do not exist.
+  void mark_dead() noexcept {
+    dead_ = true;
+    gate_.set_limit(0);
+    for (std::uint32_t i = 0; i < slots(); ++i) at(i).request.fetch_or(request_dead, memory_order_relaxed);
+  }
 
   const runtime_options& options() const noexcept { return options_; }
   // This runtime's fibers have ids from here on; those of runtimes that were gone before it began have lower ones.
@@ -206,7 +218,7 @@ class scheduler {
 
   idle_set<> idle_;
   inject_queue<fiber, &fiber::next> inject_;
-  atomic<std::uint32_t> blocking_fibers_{0};   // inside tern::blocking, or on the way out
+  blocking_gate<> gate_;                       // how many are inside tern::blocking
   atomic<std::uint32_t> lent_{0};              // processors that may be adopted; a hint
   atomic<std::uint32_t> spares_waking_{0};     // 0 or 1: a spare is under way to look for lent processors
   atomic<std::uint64_t> external_spawned_{0};  // fibers that came from threads without a processor
@@ -225,8 +237,10 @@ class scheduler {
   void stop_all() noexcept;
 
   runtime_options options_;
+  bool dead_ = false;  // true in a fork child; written while that has one thread
   std::uint32_t count_ = 0;
   std::uint32_t max_extra_ = 0;
+  std::uint32_t max_workers_ = 0;
   std::uint64_t first_id_ = schedulers.next_id.load(memory_order_relaxed);  // relaxed: ids only grow
   processor** processors_ = nullptr;
   stack_pool* pool_ = nullptr;
@@ -243,6 +257,8 @@ class scheduler {
   atomic<unsigned> worker_count_{0};
 };
 
+inline void register_runtime_fork_handlers() noexcept;  // fork.hpp
+
 // ---- construction ----
 
 inline scheduler::scheduler(const runtime_options& o) : options_{o} {
@@ -254,6 +270,13 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
   if (count_ > max_processors) count_ = max_processors;
   max_extra_ = o.max_extra_processors != 0 ? o.max_extra_processors : count_;
   if (max_extra_ > max_processors) max_extra_ = max_processors;
+  // Each processor, extra ones too, has its worker; one spare may be under way; the others are for tern::blocking.
+  const unsigned running = slots() + 1;
+  max_workers_ = o.max_workers != 0 ? o.max_workers : running + default_blocking_limit;
+  if (max_workers_ <= running)
+    throw std::system_error(EINVAL, std::generic_category(),
+                            "tern: runtime_options.max_workers below processors + extra processors + 2");
+  gate_.set_limit(max_workers_ - running);
   if (options_.name == nullptr) options_.name = "tern";
   install_fault_handler();
 
@@ -286,6 +309,7 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
     stop_all();
     throw;
   }
+  register_runtime_fork_handlers();
   lock_scope hold{schedulers.lock};
   registry_next_ = schedulers.first;
   schedulers.first = this;
@@ -302,6 +326,7 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
 }
 
 inline scheduler::~scheduler() {
+  if (dead_) return;
   wait_until_empty();
   {
     lock_scope hold{schedulers.lock};
@@ -349,10 +374,20 @@ inline void scheduler::stop_all() noexcept {
 // ---- workers ----
 
 inline worker* scheduler::new_worker() noexcept {
+  // The gate keeps within the bound but for workers that are just on their way to the spare list: these the monitor finds in its next
+  // round. relaxed: a count.
+  unsigned index = worker_count_.load(memory_order_relaxed);
+  do {
+    if (index >= max_workers_) return nullptr;
+  } while (
+      !worker_count_.compare_exchange_weak(index, index + 1, memory_order_relaxed, memory_order_relaxed));
   worker* w = new (std::nothrow) worker;
-  if (w == nullptr) return nullptr;
+  if (w == nullptr) {
+    worker_count_.fetch_sub(1, memory_order_relaxed);
+    return nullptr;
+  }
   w->home = this;
-  w->index = worker_count_.fetch_add(1, memory_order_relaxed);
+  w->index = index;
   char name[16];
   std::snprintf(name, sizeof name, "%.10s-%u", options_.name, w->index % 1000);
   schedulers.runtime_threads.fetch_add(1, memory_order_relaxed);
@@ -407,6 +442,7 @@ inline void scheduler::start(processor& p) noexcept {
 }
 
 TERN_COLD inline void scheduler::wake_slow() noexcept {
+  if (dead_) return;  // the fiber that forked goes on until it parks, and there is nobody to wake
   if (idle_member* m = idle_.wake_one(); m != nullptr) return start(of(*m));
   // pairs-with: the store of a spare that arrives and then rescans; else the last submit and it can miss each other.
   if (lent_.load(memory_order_seq_cst) == 0 || idle_.searching() != 0) return;

@@ -26,7 +26,7 @@
 // Limits      Guards catch frames up to 16 KiB (a quarter of the slot where that is less) that go past the end. Where the
 //             kernel has no guard pages, the first 30,000 slots get mprotect and the others a canary word, which the scheduler
 //             checks when the fiber leaves its stack. read(2) into a guard answers EFAULT and reports nothing.
-//             Slots are never unmapped. The region is private memory: after fork the child has copies, and no fibers.
+//             Slots are never unmapped. The region is private memory: after fork the child has copies, and no fibers (fork.hpp).
 #pragma once
 
 #include <algorithm>
@@ -197,6 +197,16 @@ class stack_pool {
       const std::uint32_t n = p.created_.load(memory_order_acquire);  // pairs-with: create_locked()
       for (std::uint32_t i = 0; i < n; ++i) fn(p.control_at(i));
     }
+  }
+
+  // Around fork: no thread holds a lock that the child would find taken.
+  static void lock_all() noexcept {
+    region_.lock.lock();
+    for (stack_pool& p : pools_) p.lock_.lock();
+  }
+  static void unlock_all() noexcept {
+    for (stack_pool& p : pools_) p.lock_.unlock();
+    region_.lock.unlock();
   }
 
   stack_pool_statistics statistics() noexcept {
