@@ -19,7 +19,8 @@ tern_package_set() {
         'g++|the compiler (12 or later)' \
         'git|names the revision in results' \
         'python3|runs the lints and checks JSON' \
-        'ccache|keeps compiled objects between builds'
+        'ccache|keeps compiled objects between builds' \
+        'gdb|tests of the fiber commands for it'
       ;;
     libraries)
       printf '%s\n' \

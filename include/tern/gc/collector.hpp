@@ -169,7 +169,7 @@ class collector {
       lock_scope hold{state.foreign_lock};  // a handle that is being set has its value, or shades it
       barrier.on.store(1, memory_order_seq_cst);
     }
-    hooks_armed.store(1, memory_order_seq_cst);
+    hooks_armed.fetch_or(armed_marking, memory_order_seq_cst);
     handshake(handshake_kind::barrier_on);
     at_test_point(test_point::barrier_on);
   }
@@ -267,7 +267,7 @@ class collector {
       while (span_base* s = k.partial.pop_front()) k.pending.push_back(*s);
       while (span_base* s = k.full.pop_front()) k.pending.push_back(*s);
     });
-    hooks_armed.store(0, memory_order_seq_cst);
+    hooks_armed.fetch_and(~armed_marking, memory_order_seq_cst);
     barrier.on.store(0, memory_order_seq_cst);
     handshake(handshake_kind::sweep);
     discard_grey();
@@ -399,7 +399,7 @@ inline void after_fork_in_child() noexcept {
   state.dead.store(true, memory_order_relaxed);
   state.marking.store(false, memory_order_relaxed);
   barrier.on.store(0, memory_order_relaxed);
-  hooks_armed.store(0, memory_order_relaxed);
+  hooks_armed.fetch_and(~armed_marking, memory_order_relaxed);
   world_stopped.store(0, memory_order_relaxed);
   if (mutator* m = current_mutator_if_any()) m->port.set_acked(state.request.number());
 }

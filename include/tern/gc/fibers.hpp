@@ -64,7 +64,8 @@ inline void hook_acquire(processor& p) noexcept {
   if (TERN_UNLIKELY(world_stopped.load(memory_order_relaxed) != 0))
     poll(m);  // attached while the verifier looks
   fiber* f = p.current;
-  if (f == nullptr || hooks_armed.load(memory_order_relaxed) == 0) return;  // relaxed: see hooks.hpp
+  if (f == nullptr || (hooks_armed.load(memory_order_relaxed) & armed_marking) == 0)
+    return;  // relaxed: see hooks.hpp
   // Back from tern::blocking on a processor that may have acked this round meanwhile, by the collector's hand.
   with_registers_saved([&](std::uintptr_t sp) noexcept {
     scan_of(*f).check_resumed(m.acked_round, state.first_round.load(memory_order_relaxed), [&]() noexcept {

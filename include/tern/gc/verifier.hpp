@@ -102,7 +102,8 @@ class verifier {
         if (m->port.acked() == n && m->idle_sp != 0) for_each_stack_word(m->idle_sp, m->idle_top, nullptr, f);
     }
     for_each_fiber([&](fiber& x) noexcept {
-      if (x.stack_state.load(memory_order_acquire) == fiber::saved)
+      const std::uint32_t stack = x.stack_state.load(memory_order_acquire);
+      if (stack == fiber::saved || stack == fiber::claimed)  // claimed: a dump reads it
         for_each_stack_word(x.saved_sp(), x.stack_top(), nullptr, f);
     });
     for_each_root_range([&](void* p, std::size_t bytes) noexcept {

@@ -1,4 +1,4 @@
-// Deadlock report: names every fiber when all wait and nothing is left that could wake one.
+// Deadlock report: names every fiber, with its stack, when all wait and nothing is left that could wake one.
 //
 // Context     The monitor looks, since it is the one thread that is awake by itself.
 // Protocol    1. Every runtime is quiet (no processor awake, nothing in tern::blocking, no timer), this one has live fibers, and
@@ -16,45 +16,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include <tern/os/clock.hpp>
-#include <tern/sched/fiber.hpp>
+#include <tern/sched/dump.hpp>
 #include <tern/sched/scheduler.hpp>
 
 namespace tern::inline v1::detail {
 
 inline constexpr os::nanoseconds deadlock_patience = 50'000'000;
-
-inline const char* describe_state(const fiber& f) noexcept {
-  switch (f.stack_state.load(memory_order_acquire)) {
-    case fiber::free: return "ended";
-    case fiber::on_cpu: return "running";
-    default: break;
-  }
-  if ((f.flags & fiber::in_blocking) != 0) return "in tern::blocking";
-  if (f.wait_what.load(memory_order_relaxed) != nullptr) return "waiting";
-  return (f.flags & fiber::started) != 0 ? "runnable" : "not started";
-}
-
-// One line per fiber of the runtime. Approximate while they run. How many.
-inline std::size_t dump_fibers(scheduler& s, std::FILE* to) noexcept {
-  std::size_t n = 0;
-  for_each_fiber([&](fiber& f) {
-    if (f.home != &s) return;
-    ++n;
-    std::fprintf(to, "  fiber #%" PRIu64 "%s%s%s: %s", f.id, (f.flags & fiber::has_name) != 0 ? " '" : "",
-                 f.display_name(), (f.flags & fiber::has_name) != 0 ? "'" : "", describe_state(f));
-    if (const char* what = f.wait_what.load(memory_order_relaxed))
-      std::fprintf(to, " for %s %p", what, f.wait_object.load(memory_order_relaxed));
-    std::fputc('\n', to);
-  });
-  return n;
-}
 
 // Threads of the process that are not the runtimes' own and do not wait in tern for ever.
 inline int foreign_threads() noexcept {
@@ -132,7 +105,7 @@ inline void scheduler::watch_deadlock(os::nanoseconds now) noexcept {
                  "tern: warning: every fiber of runtime '%s' waits; only %d foreign thread(s) or signals "
                  "could wake one\n",
                  options_.name, foreign);
-  const std::size_t n = dump_fibers(*this, stderr);
+  const std::size_t n = dump_fibers(dump_subject{*this}, stderr, dump_detail::stacks);
   std::fprintf(stderr, "tern: %zu fiber(s)\n", n);
   std::fflush(stderr);
   if (end) ::_exit(deadlock_exit_status);

@@ -27,8 +27,10 @@
 #include <tern/base/config.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/os/futex.hpp>
+#include <tern/sched/inspect.hpp>
 #include <tern/sched/park.hpp>
 #include <tern/sched/processor.hpp>
+#include <tern/sched/registry.hpp>
 #include <tern/sched/scheduler.hpp>
 
 namespace tern::inline v1::detail {
@@ -81,15 +83,20 @@ inline void make_ready(fiber& f, wake_place place) noexcept {
 
 // ---- finishing a switch ----
 
+TERN_COLD inline void mark_saved_slow(worker& w, fiber& f) noexcept {
+  // relaxed: not older than what the caller has read.
+  const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
+  if ((armed & armed_marking) == 0) return;
+  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->suspended(*w.held, f);
+}
+
 // The fiber's registers and stack are saved: whoever finds it may run or scan it.
 TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
   if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
   // release: pairs with the collector's claim, which reads saved_context and the stack.
   f.stack_state.store(fiber::saved, memory_order_release);
   // relaxed: a worker passes a safepoint after the flag was set and before the collector relies on it (hooks.hpp).
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0 && w.held != nullptr)) {
-    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->suspended(*w.held, f);
-  }
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0 && w.held != nullptr)) mark_saved_slow(w, f);
 }
 
 // Gives a fiber's slot back. Requires: it has ended and nobody will look at it.
@@ -193,13 +200,16 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   return p.ring.pop();
 }
 
-// While the collector marks: a fiber that it holds goes to the tail and another is picked. Null: all are held, or none is there.
+// While hooks_armed is set: a fiber that the collector or an inspector holds goes to the tail and another is picked. Null: all are held,
+// or none is there.
 TERN_COLD inline fiber* admit_slow(processor& p, fiber* f) noexcept {
-  const collector_hooks* h = installed_hooks.load(memory_order_acquire);
-  if (h == nullptr) return f;
+  // relaxed: not older than what the caller has read.
+  const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
+  const collector_hooks* h =
+      (armed & armed_marking) != 0 ? installed_hooks.load(memory_order_acquire) : nullptr;
   for (std::size_t tries = p.ring.size() + 1; f != nullptr; f = p.ring.pop()) {
-    if (h->try_resume(p, *f)) {
-      if ((f->flags & fiber::started) == 0) h->fiber_start(p, *f);
+    if (h != nullptr ? h->try_resume(p, *f) : inspection_protocol<fiber>::try_resume(f->stack_state)) {
+      if (h != nullptr && (f->flags & fiber::started) == 0) h->fiber_start(p, *f);
       return f;
     }
     push_tail(p, *f);

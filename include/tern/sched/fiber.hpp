@@ -7,7 +7,7 @@
 //             | guard | stack ... grows down <- sp | closure | control block | colour padding |
 //                                                  ^closure   ^this           ^stack_top()
 //             stack_state:  free -> saved (spawned) -> on_cpu <-> saved -> ... on_cpu -> free
-//                           saved -> claimed -> saved   (collector only, while armed)
+//                           saved -> claimed -> saved   (collector while armed, inspect.hpp)
 // Invariants  I1 outside `free`, the control block is written by the fiber's worker, the closure and the stack too. I2 whoever
 //                holds a fiber in state saved and took it from a queue is the only one that may switch to it.
 //             I3 join_word: 0 running, then exactly one of `done`; a waiter's address or `detached` between (thread.hpp).
@@ -71,6 +71,8 @@ struct alignas(cache_line_size) fiber {
   atomic<const void*> wait_object{nullptr};  // and the address of that thing
   std::uint64_t id = 0;                      // unique in the process; 0: never used
   std::uint64_t gc_word[2] = {0, 0};         // the collector's; zero at spawn
+  atomic<std::int64_t> parked_since{
+      0};  // valid while wait_what is noted: the monitor's clock when it first saw this wait
 
   // Line 2: rarely touched.
   union {
@@ -82,6 +84,17 @@ struct alignas(cache_line_size) fiber {
 
   fiber() noexcept {}  // NOLINT: `error` and `name` live while their flags say so
   ~fiber() {}          // NOLINT: never runs; slots are type-stable
+
+  // wait_what is noted, by its top bit, once the monitor has seen the wait (survey.hpp): the park itself takes no time stamp. The next park
+  // writes the word anew.
+  static constexpr std::uintptr_t noted_bit = std::uintptr_t{1} << 63;
+  static bool is_noted(const char* what) noexcept { return (to_word(what) & noted_bit) != 0; }
+  static const char* noted(const char* what) noexcept {
+    return reinterpret_cast<const char*>(to_word(what) | noted_bit);
+  }
+  static const char* text_of(const char* what) noexcept {
+    return reinterpret_cast<const char*>(to_word(what) & ~noted_bit);
+  }
 
   // Where the suspended fiber's stack pointer is. Requires: state saved or claimed.
   std::uintptr_t saved_sp() const noexcept { return to_word(saved_context.sp); }

@@ -45,7 +45,11 @@ struct collector_hooks {
 // Written once by install_collector_hooks(), under the registry lock; never taken back.
 alignas(cache_line_size) inline constinit atomic<const collector_hooks*> installed_hooks{nullptr};
 
-// Non-zero while marking is in progress. Written by the collector alone; on a line of its own, since every switch reads it.
+// Non-zero while somebody wants to see switches: then they go through the cold paths, which look at the bits. On a line of its own,
+// since every switch reads it. Each bit belongs to one writer, which changes it by an RMW.
+inline constexpr std::uint32_t armed_marking = 1;  // the collector marks: all that is said above of `armed`
+inline constexpr std::uint32_t armed_inspection = 2;  // inspect.hpp: a resume is a CAS
+inline constexpr std::uint32_t armed_trace = 4;       // trace.hpp: events are recorded
 struct alignas(contended_line_size) armed_line {
   atomic<std::uint32_t> value{0};
 };
@@ -70,11 +74,15 @@ inline constexpr std::uint32_t request_dead =
 // deadlock report. The thread itself adds and takes away one.
 inline constinit atomic<int> service_threads{0};
 
+TERN_COLD inline void crossing_slow(const void* words, std::size_t bytes) noexcept {
+  if ((hooks_armed.load(memory_order_relaxed) & armed_marking) == 0) return;
+  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->crossing(words, bytes);
+}
+
 // Words that leave one stack for another: a spawn's closure, a value handed to a parked waiter, a join result.
 TERN_ALWAYS_INLINE void crossing(const void* words, std::size_t bytes) noexcept {
   // relaxed: see Ordering above.
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
-    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->crossing(words, bytes);
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) crossing_slow(words, bytes);
 }
 
 // Calls wait(), in which the calling thread sleeps for as long as it takes.

@@ -5,6 +5,7 @@
 //                added, up to the cap; the kernel then shares the cores.   2. No hog left: extra processors are asked to retire, which
 //                they do at their next dispatch.   3. Work or due timers wait and a processor sleeps (a run_next behind a
 //                fiber that goes on running, a busy processor's timer): one is woken.   4. deadlock, trace line, stack trim.
+//             5. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
 //             Nothing has run for 100 ms: it sleeps until a processor wakes.
 // Invariants  I1 it touches of a processor only what all may read, and wakes through the idle set.
 // Rejected    Preempting a hog by a signal: C++ code is not async-signal-safe.
@@ -16,6 +17,7 @@
 #include <tern/base/debug_options.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/sched/deadlock.hpp>
+#include <tern/sched/dump.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/stack_pool.hpp>
 
@@ -76,10 +78,12 @@ inline void scheduler::run_monitor() noexcept {
   os::nanoseconds next_trace = trace_period > 0 ? begin + trace_period : os::never;
   os::nanoseconds next_trim = begin + trim_period;
   int quiet_rounds = 0;
+  int surveys = 0;  // of all slots, begun and ended since the runtime became quiet
+  stack_pool::cursor survey_at;
   bool trimming = true;  // the last trim found something
   while (stopping_.load(memory_order_acquire) == 0) {
     os::nanoseconds until = os::now() + monitor_period;
-    if (quiet_rounds > rounds_before_sleep) {
+    if (quiet_rounds > rounds_before_sleep && surveys >= 2) {  // 2: the first may have begun before
       until = next_trace < next_trim ? next_trace : next_trim;
       if (!trimming && (live_fibers() == 0 || deadlock_reported_)) until = next_trace;
       // seq_cst: pairs with notice_awake().
@@ -93,6 +97,11 @@ inline void scheduler::run_monitor() noexcept {
     const os::nanoseconds now = os::now();
     const monitor_view v = look(*this, now);
     quiet_rounds = is_quiet() ? quiet_rounds + 1 : 0;
+    if (quiet_rounds == 0) surveys = 0;
+    if (surveys < 2 &&
+        stack_pool::visit_some(
+            survey_at, survey_slots, [now](void* control) { note_wait(*static_cast<fiber*>(control), now); }))
+      ++surveys;
     if (v.work_waits && idle_.searching() == 0) {
       if (idle_member* m = idle_.wake_any(); m != nullptr)
         start(of(*m));

@@ -6,10 +6,13 @@
 #include <type_traits>
 #include <utility>
 
+#include <tern/base/debug_options.hpp>
 #include <tern/sched/blocking.hpp>
+#include <tern/sched/debugger.hpp>
 #include <tern/sched/fork.hpp>
 #include <tern/sched/monitor.hpp>
 #include <tern/sched/scheduler.hpp>
+#include <tern/sched/sigquit.hpp>
 #include <tern/sched/thread.hpp>
 
 namespace tern::inline v1 {
@@ -26,7 +29,9 @@ class runtime {
   using options = runtime_options;
 
   /// Throws std::system_error (EINVAL for an impossible option, EAGAIN or ENOMEM when the system has no more) or std::bad_alloc.
-  explicit runtime(const options& o = {}) : scheduler_{o} {}
+  explicit runtime(const options& o = {}) : scheduler_{o} {
+    if (o.dump_on_sigquit || detail::debug_option("sigquit") != 0) detail::dump_on_sigquit();
+  }
 
   /// Runs `f` as a fiber and waits for it; returns its result or rethrows its exception. Fibers that it detached run on. From any
   /// thread, also from a fiber of another runtime, and several at once.
@@ -72,8 +77,12 @@ class runtime {
   /// Counters per processor and their sum. O(processors); any thread.
   scheduler_statistics statistics() const { return scheduler_.statistics(); }
 
-  /// Writes one line per fiber to `to`: id, name, state, what it waits for. Approximate while they run.
-  std::size_t dump(std::FILE* to) const { return detail::dump_fibers(scheduler_, to); }
+  /// Writes each fiber to `to`: id, name, state, what it waits for and, from one second on, for how long (at least; the monitor looks
+  /// at 25,000 fibers a second), and the stack of those that wait and of the caller. How many. Any thread or fiber; the fibers run on
+  /// meanwhile, so that each line is true at another moment. Some 20 us per fiber with stacks.
+  std::size_t dump(std::FILE* to, dump_detail detail = dump_detail::stacks) const {
+    return detail::dump_fibers(detail::dump_subject{scheduler_}, to, detail);
+  }
 
  private:
   mutable detail::scheduler scheduler_;

@@ -209,6 +209,27 @@ class stack_pool {
     region_.lock.unlock();
   }
 
+  // Where visit_some() goes on.
+  struct cursor {
+    unsigned pool = 0;
+    std::uint32_t slot = 0;
+  };
+  // for_each_slot() in pieces: fn for the next `n` slots at most. True when the last one was among them; then it begins anew.
+  template <class F>
+  static bool visit_some(cursor& at, std::uint32_t n, F&& fn) {
+    if (region_.base.load(memory_order_acquire) == 0) return true;  // pairs-with: reserve_region()
+    for (; at.pool < class_count; ++at.pool, at.slot = 0) {
+      stack_pool& p = pools_[at.pool];
+      const std::uint32_t end = p.created_.load(memory_order_acquire);  // pairs-with: create_locked()
+      for (; at.slot < end; ++at.slot, --n) {
+        if (n == 0) return false;
+        fn(p.control_at(at.slot));
+      }
+    }
+    at = {};
+    return true;
+  }
+
   stack_pool_statistics statistics() noexcept {
     lock_scope hold{lock_};
     const std::size_t created = created_.load(memory_order_relaxed);
@@ -243,6 +264,8 @@ class stack_pool {
   static constexpr std::size_t trim_batch = 64;
   static constexpr std::uint64_t canary = 0x7e24'5ca1'ab1e'0000u;
   static constexpr std::size_t canary_words = cache_line_size / sizeof(std::uint64_t);
+
+  friend struct debugger_layout;
 
   constexpr stack_pool() noexcept = default;
 

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""scripts/gdb/tern-gdb.py on a live process: the list of fibers, a parked fiber's stack, and the way back."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+PROGRAM = os.path.join(os.environ["TERN_BUILD_DIR"], "tests", "unit_sched_dump_test")
+SCRIPT = os.path.join(os.environ["TERN_SOURCE_DIR"], "scripts", "gdb", "tern-gdb.py")
+ARGUMENTS = ["--gtest_also_run_disabled_tests", "--gtest_filter=SchedDump.DISABLED_HoldStillForADebugger", "--gtest_brief=1"]
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(77)
+
+
+def gdb(*commands):
+    line = ["gdb", "-nx", "-batch", "-ex", "set pagination off", "-ex", "set width 0", "-ex", "set debuginfod enabled off"]
+    for command in (f"source {SCRIPT}",) + commands:
+        line += ["-ex", command]
+    done = subprocess.run(line + ["--args", PROGRAM] + ARGUMENTS, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout + done.stderr
+
+
+def expect(condition, text, output):
+    if not condition:
+        sys.exit(f"expected {text} in:\n{output}")
+
+
+def section(output, begin, end=None):
+    """What was printed between the two echoes."""
+    return output.split(f"== {begin}\n", 1)[1].split(f"== {end}\n", 1)[0]
+
+
+def main():
+    if shutil.which("gdb") is None:
+        skip("gdb is not here")
+    if "HAS_PYTHON" not in gdb("python print('HAS_' + 'PYTHON')"):
+        skip("this gdb has no Python")
+    if not os.path.exists(PROGRAM):
+        skip(f"{os.path.basename(PROGRAM)} is not built")
+    at_the_stop = ["break dump_cases::hold_still", "run"]
+    listed = gdb(*at_the_stop, "echo == list\\n", "info fibers")
+    if re.search(r"ptrace|could not (run|start)|not permitted", listed, re.I):
+        skip("processes cannot be traced here")
+    expect("== list" in listed, "the stop", listed)
+    expect(re.search(r"fiber \d+ 'main': running\n", listed), "the running fiber", listed)
+    expect(re.search(r"fiber \d+ 'fresh': not started\n", listed), "the new fiber", listed)
+    expect("3 fiber(s)\n" in listed, "three fibers", listed)
+    parked = re.search(r"fiber (\d+) 'waiting': waiting for channel receive 0x[0-9a-f]+, in (.*)", listed)
+    expect(parked, "the waiting fiber", listed)
+    expect("tern::" in parked[2], "the function that it parked in", listed)
+
+    # Ids are given out in the same order in each run.
+    number = parked[1]
+    output = gdb(*at_the_stop, "echo == one\\n", f"fiber {number}", "bt", "echo == off\\n", "fiber off", "bt",
+                 "echo == all\\n", "fiber apply all bt", "echo == on\\n", "continue", "echo == end\\n")
+    one = section(output, "one", "off")
+    expect(re.search(r"wait_at_the_inner_place.*\n(.*\n)*.*wait_at_the_outer_place.*\n(.*\n)*.*fiber_entry", one),
+           "the stack of the parked fiber", output)
+    expect("hold_still" not in one, "no frame of the thread itself", output)
+    off = section(output, "off", "all")
+    expect("hold_still" in off and "outer_place" not in off, "the thread's own stack", output)
+    every = section(output, "all", "on")
+    for wanted in ("'waiting'", "outer_place", "'main'", "hold_still", "'fresh'", "no frames yet"):
+        expect(wanted in every, wanted, output)
+    # The program goes on as if nothing had been done to it.
+    expect("exited normally" in section(output, "on", "end"), "the end of the program", output)
+
+
+main()
