@@ -155,6 +155,10 @@ struct model_futex {
                          const site& s = site::current()) {
     return active->futex_wait(word.where(), expected, /*timed=*/true, s);
   }
+  static void nap(atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t /*ns*/,
+                  const site& s = site::current()) {
+    (void)active->futex_wait(word.where(), expected, /*timed=*/true, s);
+  }
   static void wake(atomic<std::uint32_t>& word, int count, const site& s = site::current()) {
     active->futex_wake(word.where(), static_cast<unsigned>(count), s);
   }

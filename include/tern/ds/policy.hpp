@@ -21,6 +21,10 @@ struct futex_waiter {
                          std::int64_t deadline) noexcept {
     return os::futex_wait(word, expected, deadline);
   }
+  // Waits that long, less if the word changes on the way in.
+  static void nap(atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t ns) noexcept {
+    (void)os::futex_wait(word, expected, os::now() + ns);
+  }
   static void wake(atomic<std::uint32_t>& word, int count) noexcept { os::futex_wake(word, count); }
 };
 

@@ -125,6 +125,22 @@ class run_queue {
     return head == tail_.load(memory_order_seq_cst);
   }
 
+  // Where the ring stands. What lay in it at an earlier view has left it when the head has come to that view's tail.
+  struct view {
+    index head;
+    index tail;
+    // 0 also where the two do not fit together, since items came and went between the loads.
+    std::size_t size() const noexcept {
+      const index n = tail - head;
+      return n <= Capacity ? n : 0;
+    }
+  };
+  // Anybody. relaxed: a hint, by which a thief decides whether to come.
+  [[nodiscard]] view look() const noexcept {
+    const index head = head_.load(memory_order_relaxed);
+    return {head, tail_.load(memory_order_relaxed)};
+  }
+
   // Anybody; exact for the owner while nobody steals. relaxed: a figure.
   [[nodiscard]] std::size_t size() const noexcept {
     const index head = head_.load(memory_order_relaxed);

@@ -1,14 +1,17 @@
-// Spin lock: a 4-byte lock for critical sections of a few dozen instructions, which sleeps when the holder has lost its CPU.
+// Spin lock: a 4-byte lock for critical sections of a few dozen instructions, whose waiters nap when the holder has lost its CPU.
 //
 // Context     The mutual exclusion of all layers: page heap, central lists, registries, queues, primitives. Holders never park a fiber.
-// Structure   0 free, 1 held, 2 held and somebody may be asleep.
-// Protocol    lock:   exchange 0 -> 1; else watch the word with pause; after spin_limit rounds exchange it to 2 and sleep while it is 2.
-//             unlock: exchange to 0; wake one if it was 2. The woken one takes the lock as 2, since others may still sleep.
-// Invariants  I1 whoever sleeps has seen a 2, and only an unlock turns 2 into 0; that unlock wakes.
-// Rejected    Pure spinning: with more threads than CPUs the waiters burn the holder's time slice. sched_yield: says nothing
-//             about who should run. Fair (ticket, MCS): a preempted waiter then stops all.
-// Limits      Not fair, not recursive. Never held across a park.
-// References  U. Drepper, Futexes are tricky, 2011.
+// Structure   0 free, 1 held.
+// Protocol    lock:   CAS 0 -> 1; else stay away from the line for some pauses, look, try; each time for twice as long, up to max_backoff;
+//                     after SpinLimit pauses nap in the kernel between the looks.
+//             unlock: store 0. Nobody is woken: a nap ends by itself.
+// Invariants  I1 the store is the last access of an unlock, so the next holder may destroy what the lock lies in.
+// Rejected    A third state and a futex wake: the unlock is then a read-modify-write, which is half the cost of a section that nobody
+//             disturbs, and two CPUs that want the lock all the time spend theirs in the kernel. Looking after each pause: each look takes the line from the holder, whose
+//             next sections then cost ten times as much; two CPUs that take turns at longer intervals lose little. Pure spinning: with more
+//             threads than CPUs the waiters burn the holder's time slice. sched_yield: says nothing about who should run. Fair
+//             (ticket, MCS): a preempted waiter then stops all, and each hand-over moves the line.
+// Limits      Not fair, not recursive. Never held across a park. A holder that has lost its CPU is noticed up to max_nap late.
 #pragma once
 
 #include <cstdint>
@@ -19,47 +22,52 @@
 
 namespace tern::inline v1::detail {
 
-// Lockable (std::lock_guard works). Constant-initialised.
-template <class Atomics = native_atomics, unsigned SpinLimit = 128>
+// Lockable (std::lock_guard works). Constant-initialised. SpinLimit: pauses before the first nap.
+template <class Atomics = native_atomics, unsigned SpinLimit = 512>
 class spin_lock {
  public:
   constexpr spin_lock() noexcept = default;
   spin_lock(const spin_lock&) = delete;
   spin_lock& operator=(const spin_lock&) = delete;
 
-  void lock() noexcept {
+  TERN_ALWAYS_INLINE void lock() noexcept {
     if (TERN_UNLIKELY(!try_lock())) lock_slow();
   }
 
-  [[nodiscard]] bool try_lock() noexcept {
+  [[nodiscard]] TERN_ALWAYS_INLINE bool try_lock() noexcept {
     std::uint32_t expected = free;
     // acquire: pairs with the release of unlock(); else the section reads what the last holder had not yet written.
     return state_.compare_exchange_strong(expected, held, memory_order_acquire, memory_order_relaxed);
   }
 
   // Requires: the caller holds the lock.
-  void unlock() noexcept {
-    // release: pairs with the acquires of try_lock() and lock_slow().
-    const std::uint32_t was = state_.exchange(free, memory_order_release);
-    TERN_ASSERT(was != free, "spin_lock: unlock of a lock that is free");
-    if (TERN_UNLIKELY(was == contended)) waiter_of<Atomics>::wake(state_, 1);
+  TERN_ALWAYS_INLINE void unlock() noexcept {
+    TERN_ASSERT(is_locked(), "spin_lock: unlock of a lock that is free");
+    // release: pairs with the acquire of try_lock().
+    state_.store(free, memory_order_release);
   }
 
   // For assertions only: another thread may change it at once. relaxed: the holder wrote it itself.
   [[nodiscard]] bool is_locked() const noexcept { return state_.load(memory_order_relaxed) != free; }
 
  private:
-  enum : std::uint32_t { free, held, contended };
+  enum : std::uint32_t { free, held };
+  static constexpr unsigned first_backoff = 64;  // pauses
+  static constexpr unsigned max_backoff = 256;
+  static constexpr std::int64_t first_nap = 20'000;  // ns; the kernel adds its timer slack
+  static constexpr std::int64_t max_nap = 1'000'000;
+
+  // relaxed: only a hint, try_lock() decides.
+  bool look() noexcept { return state_.load(memory_order_relaxed) == free && try_lock(); }
 
   TERN_COLD void lock_slow() noexcept {
-    for (unsigned i = 0; i < SpinLimit; ++i) {
-      // relaxed: only a hint, try_lock() decides.
-      if (state_.load(memory_order_relaxed) == free && try_lock()) return;
-      Atomics::pause();
+    for (unsigned spent = 0, wait = first_backoff; spent < SpinLimit; spent += wait) {
+      for (unsigned i = 0; i < wait; ++i) Atomics::pause();
+      if (look()) return;
+      if (wait < max_backoff) wait *= 2;
     }
-    // acquire: as in try_lock(). Taking the lock as `contended` may cost one needless wake, never a lost one.
-    while (state_.exchange(contended, memory_order_acquire) != free)
-      waiter_of<Atomics>::wait(state_, contended);
+    for (std::int64_t nap = first_nap; !look(); nap = nap < max_nap ? 2 * nap : nap)
+      waiter_of<Atomics>::nap(state_, held, nap);
   }
 
   typename Atomics::template atomic<std::uint32_t> state_{free};

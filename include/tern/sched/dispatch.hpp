@@ -57,14 +57,22 @@ TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
   }
   // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
   if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
-  p.home->work_published();
+  if (TERN_UNLIKELY(p.home->idle_.should_wake())) p.home->wake_for(p);
+}
+
+// The same for a fiber that another one has woken. Fibers that wake each other lie here for a moment only: no syscall for them while
+// somebody dozes.
+inline void push_woken(processor& p, fiber& f) noexcept {
+  // seq_cst: as in push_tail().
+  if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
+  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) p.home->wake_for(p);
 }
 
 // Owner of p, for a fiber that yields. No StoreLoad between the push and the look at the sleepers: one that is just falling asleep may
 // be missed, but the fibers that take turns here come by again, and the monitor looks as well.
 TERN_ALWAYS_INLINE void push_yielded(processor& p, fiber& f) noexcept {
   if (TERN_UNLIKELY(!p.ring.try_push(&f))) push_overflow(p, f);
-  p.home->work_published();
+  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) p.home->wake_for(p);
 }
 
 // Makes a suspended fiber runnable. Requires: the caller is the only one that knows it.
@@ -74,11 +82,11 @@ inline void make_ready(fiber& f, wake_place place) noexcept {
   processor* p = current_processor();
   if (TERN_UNLIKELY(p == nullptr || p->home != f.home)) return f.home->inject(f);
   bump(p->counters.wakes);
-  if (place == wake_place::tail) return push_tail(*p, f);
+  if (place == wake_place::tail) return push_woken(*p, f);
   // A lone local wake arms no searcher: the waker is about to park, or its other work keeps it busy; a thief may take run_next after a while.
   // acq_rel: pairs with the CAS of a thief; else it could run a fiber before its last words are visible.
   fiber* before = p->run_next.exchange(&f, memory_order_acq_rel);
-  if (before != nullptr) push_tail(*p, *before);
+  if (before != nullptr) push_woken(*p, *before);
 }
 
 // ---- finishing a switch ----

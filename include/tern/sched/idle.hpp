@@ -76,6 +76,17 @@ class idle_set {
     return searching_in(v) == 0 && awake_in(v) < total_.load(memory_order_relaxed);
   }
 
+  // The same after work that a fiber has woken or put off itself: not while a dozer is about, who comes by in a moment.
+  // seq_cst: pairs with end_doze(); after it the dozer looks at all queues before it sleeps for good.
+  bool should_wake_soon() const noexcept { return should_wake() && dozing_.load(memory_order_seq_cst) == 0; }
+  // Before sleep(), for a sleep that ends by itself after a moment. False: another one dozes already.
+  [[nodiscard]] bool begin_doze() noexcept {
+    std::uint32_t none = 0;
+    return dozing_.compare_exchange_strong(none, 1, memory_order_seq_cst, memory_order_relaxed);
+  }
+  // When it is awake and searching again.
+  void end_doze() noexcept { dozing_.store(0, memory_order_seq_cst); }
+
   // Takes the processor that fell asleep last, now awake and searching; the caller starts it. Null where another submit was first,
   // or where only lent ones are left.
   idle_member* wake_one() noexcept {
@@ -175,6 +186,7 @@ class idle_set {
 
   alignas(cache_line_size) word_type word_{0};
   word_type total_{0};
+  word_type dozing_{0};  // 0 or 1
   alignas(cache_line_size) Lock lock_{};
   list<idle_member, &idle_member::hook> sleeping_{};
   list<idle_member, &idle_member::hook> lent_{};

@@ -103,7 +103,23 @@ struct alignas(contended_line_size) processor {
   timer_heap timers;
   idle_member idle;
 
-  // The monitor's and thieves' notes, each protected by its one writer.
+  // True if something that lies in the ring has lain there for `queue_patience`, as far as those know who have looked: each look begins
+  // a new count where all that the last count was about has left. Anybody. The clock of the counts wraps after an hour, and the ring's indices
+  // do in the end: a thief then comes early or late once.
+  bool queue_waits(run_queue<fiber, 256>::view now_there, std::int64_t now_ns) noexcept {
+    const auto now = static_cast<std::uint32_t>(static_cast<std::uint64_t>(now_ns) >> 10);
+    const std::uint64_t count = queue_count.load(memory_order_relaxed);  // relaxed: a hint, whoever writes it
+    const auto tail = static_cast<std::uint32_t>(count >> 32);
+    if (static_cast<std::int32_t>(now_there.head - tail) < 0)
+      return now - static_cast<std::uint32_t>(count) >= queue_patience;
+    queue_count.store((std::uint64_t{now_there.tail} << 32) | now, memory_order_relaxed);
+    return false;
+  }
+  static constexpr std::uint32_t queue_patience = 10;  // in 1,024 ns
+
+  alignas(cache_line_size) atomic<std::uint64_t> queue_count{0};  // the tail and the time when a count began
+
+  // The monitor's notes.
   std::uint64_t monitor_tick = 0;
   std::int64_t monitor_since = 0;
 };

@@ -22,6 +22,9 @@ namespace tern::inline v1::detail {
 inline constexpr os::nanoseconds run_next_patience =
     20'000;  // before a thief takes the fiber that its waker keeps waiting
 inline constexpr os::nanoseconds search_time = 10'000;  // of a searcher that finds nothing
+inline constexpr os::nanoseconds doze_time = 100'000;   // between two looks at rings that move
+inline constexpr std::size_t share_at_once =
+    32;  // fibers in a ring that a thief does not wait for: one steal pays for many
 inline constexpr std::size_t inject_batch = 32;
 
 inline void attach(worker& w, processor& p) noexcept {
@@ -99,39 +102,60 @@ inline fiber* steal_run_next(processor& thief, processor& victim, run_next_watch
   return f;
 }
 
+// What a search has seen of the others.
+struct search_view {
+  run_next_watch watch;
+  std::uint64_t dispatches = 0;  // of all of them, at the last look
+  bool moving =
+      false;  // they run one fiber after the other: what lies in their rings will have its turn soon
+};
+
 // One look at every other processor.
-inline fiber* steal_round(processor& p, run_next_watch& watch, os::nanoseconds now) noexcept {
+inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) noexcept {
   scheduler& s = *p.home;
   const std::uint32_t n = s.slots();
   std::uint32_t i = p.random.below(n);
+  std::uint64_t dispatches = 0;
   for (std::uint32_t k = 0; k < n; ++k, i = i + 1 == n ? 0 : i + 1) {
     processor& victim = s.at(i);
     if (&victim == &p) continue;
-    if (fiber* f = victim.ring.steal_into(p.ring)) {
-      bump(p.counters.stolen, p.ring.size() + 1);
-      bump(p.counters.steals);
-      return f;
+    const auto seen = victim.ring.look();
+    const std::size_t queued = seen.size();
+    if (queued >= share_at_once || (queued != 0 && victim.queue_waits(seen, now))) {
+      if (fiber* f = victim.ring.steal_into(p.ring)) {
+        bump(p.counters.stolen, p.ring.size() + 1);
+        bump(p.counters.steals);
+        return f;
+      }
     }
+    dispatches += victim.tick.load(memory_order_relaxed);  // relaxed: a sign of life
     if (victim.timers.earliest() <= now && fire_timers(p, victim, now) != 0)
       if (fiber* f = p.ring.pop()) return f;
-    if (fiber* f = steal_run_next(p, victim, watch, now)) return f;
+    if (queued != 0) continue;  // run_next is younger
+    if (fiber* f = steal_run_next(p, victim, view.watch, now)) return f;
   }
+  if (view.dispatches != 0 && dispatches != view.dispatches) view.moving = true;
+  view.dispatches = dispatches;
   return nullptr;
 }
 
-// As a searcher. Null: nothing found for a while, or the request word is set.
-inline fiber* search(processor& p) noexcept {
+// As a searcher. Null: nothing found for a while, or the request word is set. Each look at a processor that is at work takes lines
+// from it, so the looks come at longer and longer intervals there.
+inline fiber* search(processor& p, bool& moving) noexcept {
   const os::nanoseconds begin = os::now();
-  run_next_watch watch;
+  search_view view;
+  unsigned pauses = 16;
   for (os::nanoseconds now = begin;; now = os::now()) {
     if (p.request.load(memory_order_relaxed) != 0) return nullptr;
     if (p.timers.earliest() <= now) fire_timers(p, p, now);
     if (fiber* f = p.ring.pop()) return f;
     if (fiber* f = take_injected(p)) return f;
-    if (fiber* f = steal_round(p, watch, now)) return f;
-    const os::nanoseconds limit = watch.victim != nullptr ? 2 * run_next_patience : search_time;
+    if (fiber* f = steal_round(p, view, now)) return f;
+    moving = view.moving;
+    const os::nanoseconds limit = view.watch.victim != nullptr ? 2 * run_next_patience : search_time;
     if (now - begin > limit) return nullptr;
-    for (int i = 0; i < 16; ++i) spin_pause();
+    if ((moving || view.watch.victim != nullptr) && pauses < 256) pauses *= 2;
+    for (unsigned i = 0; i < pauses; ++i) spin_pause();
   }
 }
 
@@ -150,20 +174,27 @@ inline os::nanoseconds next_look(processor& p, bool last) noexcept {
 }
 
 // Sleeps with p until it is signalled, work turns up in the rescan, or a timer is due; p is awake and searching afterwards.
+// Where `moving`, for a moment only: rings hold fibers that their owners are about to run. One processor at a time dozes so; another
+// one that comes meanwhile sleeps, and leaves the rings to it.
 // False: the runtime stops.
-inline bool sleep_with(worker& w, processor& p, bool searching) noexcept {
+inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noexcept {
   scheduler& s = *p.home;
   p.state.store(processor_state::idle, memory_order_relaxed);  // relaxed: a hint
   bump(p.counters.sleeps);
   const collector_hooks* told = hook_release(p);
+  const bool dozes = moving && s.idle_.begin_doze();
   const bool rescan = s.idle_.sleep(p.idle, searching);
-  const bool again = (rescan && s.any_work(false)) || missed_installation(told);
+  const bool again =
+      (rescan && (moving ? !s.inject_.is_empty() : s.any_work(false))) || missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     s.notice_idle();
-    if (!scheduler::wait_for_signal(w, next_look(p, rescan)) && !s.idle_.rouse(p.idle))
+    os::nanoseconds until = next_look(p, rescan);
+    if (dozes) until = std::min(until, os::now() + doze_time);
+    if (!scheduler::wait_for_signal(w, until) && !s.idle_.rouse(p.idle))
       scheduler::wait_for_signal(w, os::never);  // taken just now: the signal is under way
   }
+  if (dozes) s.idle_.end_doze();
   if (s.stopping_.load(memory_order_acquire) != 0) return false;
   hook_acquire(p);
   p.state.store(processor_state::running, memory_order_relaxed);
@@ -178,11 +209,12 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
   for (;;) {
     poll_safepoint();
     fiber* f = nullptr;
+    bool moving = false;
     if ((p.request.load(memory_order_relaxed) & request_retire) == 0) {
       if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
       f = pick_any(p);
       if (f == nullptr) f = take_injected(p);
-      if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p);
+      if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p, moving);
     } else {
       if (searching) static_cast<void>(s.idle_.end_search());
       return nullptr;
@@ -195,7 +227,7 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
     }
     if (p.request.load(memory_order_relaxed) != 0 || !p.ring.is_empty())
       continue;  // asked, or held by the collector
-    if (!sleep_with(w, p, searching)) return nullptr;
+    if (!sleep_with(w, p, searching, moving)) return nullptr;
     searching = true;
   }
 }

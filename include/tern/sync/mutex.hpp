@@ -25,7 +25,7 @@
 namespace tern::inline v1::detail {
 
 template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>,
-          unsigned Spins = 12>
+          unsigned Looks = 2>
 class basic_mutex {
  public:
   constexpr basic_mutex() noexcept = default;
@@ -63,16 +63,11 @@ class basic_mutex {
  private:
   enum : std::uint32_t { locked = 1, waiting = 2, woken = 4, starving = 8 };
   static constexpr os::nanoseconds starvation = 1'000'000;
+  static constexpr unsigned first_pauses = 64;
   using node = wait_node<Parking>;
 
   TERN_NOINLINE void lock_slow() noexcept {
-    for (unsigned i = 0; i < Spins; ++i) {
-      // relaxed: a hint.
-      const std::uint32_t s = state_.load(memory_order_relaxed);
-      if ((s & locked) == 0 && try_lock()) return;
-      if ((s & waiting) != 0) break;
-      Atomics::pause();
-    }
+    if (spin()) return;
     node me{"mutex", this};
     for (bool first = true;; first = false) {
       const bool starved = me.since != 0 && Parking::now() - me.since > starvation;
@@ -88,6 +83,22 @@ class basic_mutex {
       if (me.since == 0) me.since = Parking::now();
       me.wait.rearm();
     }
+  }
+
+  // Few looks, far apart: each takes the line from the holder, whose next sections then cost ten times as much. The time is the caller's own
+  // only where its processor has nothing else to run.
+  bool spin() noexcept {
+    if constexpr (Looks != 0) {
+      if (!Parking::has_time()) return false;
+      for (unsigned look = 0, pauses = first_pauses; look < Looks; ++look, pauses *= 2) {
+        for (unsigned i = 0; i < pauses; ++i) Atomics::pause();
+        // relaxed: a hint.
+        const std::uint32_t s = state_.load(memory_order_relaxed);
+        if ((s & locked) == 0 && try_lock()) return true;
+        if ((s & waiting) != 0) return false;
+      }
+    }
+    return false;
   }
 
   // Requires: guard_. True: the caller owns the mutex. False: the owner's unlock will see that somebody waits.

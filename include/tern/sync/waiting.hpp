@@ -45,6 +45,13 @@ struct fiber_parking {
     return detail::park_until(w, deadline, &release<Lock>, &lock) == wake_reason::notified;
   }
   static void unpark(waiter& w) noexcept { detail::unpark(w); }
+  // True where the caller may as well watch the other processors for a moment, since its own has nothing else to run.
+  static bool has_time() noexcept {
+    processor* p = current_processor();
+    // relaxed: a hint.
+    return p == nullptr || (p->home->idle_.total() != 1 &&
+                            p->run_next.load(memory_order_relaxed) == nullptr && p->ring.size() == 0);
+  }
   static bool is_timed(const waiter& w) noexcept { return w.kind == waiter_kind::multi; }
   static os::nanoseconds now() noexcept { return os::now(); }
 };
