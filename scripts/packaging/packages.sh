@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the two commands need from the machine, and how they get it. Sourced by scripts/test and scripts/bench.
 #
-#   tern_need <set>...     base libraries asan tsan lint aarch64 bench
+#   tern_need <set>...     base libraries asan tsan lint tool aarch64 bench
 #
 # On Debian 12 and Ubuntu 24.04 or later whatever is missing is listed with its reason, then installed, as root or
 # with sudo. Nothing is printed or touched when nothing is missing. Elsewhere the missing commands are named.
@@ -41,6 +41,12 @@ tern_package_set() {
         'clang-format-19|checks the layout of the code' \
         'clang-19|every header must compile with it too' \
         'shellcheck|checks the scripts'
+      ;;
+    tool)
+      printf '%s\n' \
+        'python3-jsonschema|a second opinion on the JSON schemas, for the tests of the tool' \
+        'libbenchmark-tools|compare.py of Google Benchmark, which must read our results' \
+        'python3-scipy|compare.py computes with it'
       ;;
     aarch64)
       printf '%s\n' \

@@ -82,6 +82,13 @@ void print_names(std::string& out, std::string_view heading, const std::vector<c
   }
 }
 
+void print_metrics(std::string& out, std::string_view heading, const std::vector<lone_metric>& metrics,
+                   const palette& colours) {
+  if (metrics.empty()) return;
+  out += colours.warn(title(heading, metrics.size())) + "\n";
+  for (const lone_metric& m : metrics) out += fmt::format("  {} [{}]\n", m.row->name, m.what->name);
+}
+
 void print_states(std::string& out, std::string_view heading,
                   const std::vector<std::pair<const row_data*, const row_data*>>& rows,
                   const palette& colours) {
@@ -153,6 +160,13 @@ comparison compare_runs(const run_data& a, const run_data& b) {
     for (const metric& m : shown_metrics()) {
       const std::vector<double> x = row.values(m);
       const std::vector<double> y = other->values(m);
+      if (x.empty() != y.empty()) {
+        // A row that failed or was skipped on one side is named as such.
+        const row_data& without = x.empty() ? row : *other;
+        if (std::any_of(without.samples.begin(), without.samples.end(),
+                        [](const sample& s) { return s.ok(); }))
+          (x.empty() ? c.added_metrics : c.missing_metrics).push_back({&row, &m});
+      }
       if (x.empty() || y.empty()) continue;
       c.rows.push_back({&row, other, &m, unpaired_ratio(x, y)});
     }
@@ -192,6 +206,8 @@ std::string render(const run_data& a, const run_data& b, const comparison& c, co
              &palette::strong);
   print_names(out, "missing in B", c.missing, colours);
   print_names(out, "new in B", c.added, colours);
+  print_metrics(out, "metrics missing in B", c.missing_metrics, colours);
+  print_metrics(out, "metrics new in B", c.added_metrics, colours);
   if (!c.renamed.empty()) {
     out += colours.warn(title("renamed, by the look of it; not compared", c.renamed.size())) + "\n";
     for (const auto& [old, fresh] : c.renamed) out += "  " + old->name + "\n    -> " + fresh->name + "\n";

@@ -21,10 +21,18 @@ struct compared_row {
   [[nodiscard]] verdict judge() const;
 };
 
+/// A metric of a row that both runs have, with values in one of them only.
+struct lone_metric {
+  const row_data* row = nullptr;
+  const metric* what = nullptr;
+};
+
 struct comparison {
   std::vector<compared_row> rows;
-  std::vector<const row_data*> missing;  // in A only
-  std::vector<const row_data*> added;    // in B only
+  std::vector<const row_data*> missing;      // in A only
+  std::vector<const row_data*> added;        // in B only
+  std::vector<lone_metric> missing_metrics;  // in A only, though B measured the row
+  std::vector<lone_metric> added_metrics;    // in B only, though A measured it
   std::vector<std::pair<const row_data*, const row_data*>>
       renamed;  // likely: one gone, one new, same case and subject
   std::vector<std::pair<const row_data*, const row_data*>> errored;  // on either side

@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 TOOL = os.environ["TERNBENCH"]
@@ -129,6 +130,18 @@ class read_test(unittest.TestCase):
         text = self.good("compare", "b", "a")
         self.assertIn("lower in B: faster or smaller (1)", text)
         self.assertIn("missing in B (1)\n  sched/skynet/tern", text)
+
+    def test_compare_names_a_metric_that_a_row_has_lost(self):
+        document = json.loads((RUNS / "a/summary.json").read_text())
+        for row in document["benchmarks"]:
+            if row["name"] == "sched/wake_latency/tern":
+                del row["p99"]
+        with tempfile.TemporaryDirectory() as directory:
+            lost = pathlib.Path(directory) / "summary.json"
+            lost.write_text(json.dumps(document))
+            self.assertIn("metrics missing in B (1)\n  sched/wake_latency/tern [p99]\n", self.good("compare", "a", lost))
+            self.assertIn("metrics new in B (1)\n  sched/wake_latency/tern [p99]\n", self.good("compare", lost, "a"))
+        self.assertNotIn("metrics", self.good("compare", "a", "b"))  # rows that failed are not named twice
 
     def test_compare_refuses(self):
         self.assert_line(tool("compare", "a", "emulated"), 4, "emulated: true")

@@ -17,6 +17,11 @@ import unittest
 try:
     import jsonschema
 except ImportError:
+    # CMake may have found another Python than the one that the distribution's packages belong to.
+    system = "/usr/bin/python3"
+    if os.path.exists(system) and not os.path.samefile(system, sys.executable) and "TERN_SYSTEM_PYTHON" not in os.environ:
+        os.environ["TERN_SYSTEM_PYTHON"] = "1"
+        os.execv(system, [system, "-B", *sys.argv])
     print("skipped: python3-jsonschema is not installed")
     sys.exit(77)
 

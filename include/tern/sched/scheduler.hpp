@@ -120,7 +120,7 @@ class scheduler {
   static void* monitor_entry(void* s);
   void run_monitor() noexcept;  // monitor.hpp
 
-  // A spare worker, else a new one; null when the system has no more threads.
+  // A spare worker, else a new one; null when the system has no more threads, or options_ allows no more. workers.hpp
   worker* take_worker() noexcept;
   // Puts the calling worker on the spare list and sleeps until it is signalled. False: the runtime is stopping.
   bool wait_as_spare(worker& w) noexcept;
@@ -266,7 +266,7 @@ class scheduler {
   atomic<unsigned> worker_count_{0};
 };
 
-inline void register_runtime_fork_handlers() noexcept;  // fork.hpp
+void register_runtime_fork_handlers() noexcept;  // fork.hpp
 
 // ---- construction ----
 
@@ -380,75 +380,7 @@ inline void scheduler::stop_all() noexcept {
   delete[] processors_;
 }
 
-// ---- workers ----
-
-inline worker* scheduler::new_worker() noexcept {
-  // The gate keeps within the bound but for workers that are just on their way to the spare list: these the monitor finds in its next
-  // round. relaxed: a count.
-  unsigned index = worker_count_.load(memory_order_relaxed);
-  do {
-    if (index >= max_workers_) return nullptr;
-  } while (
-      !worker_count_.compare_exchange_weak(index, index + 1, memory_order_relaxed, memory_order_relaxed));
-  worker* w = new (std::nothrow) worker;
-  if (w == nullptr) {
-    worker_count_.fetch_sub(1, memory_order_relaxed);
-    return nullptr;
-  }
-  w->home = this;
-  w->index = index;
-  char name[16];
-  std::snprintf(name, sizeof name, "%.10s-%u", options_.name, w->index % 1000);
-  schedulers.runtime_threads.fetch_add(1, memory_order_relaxed);
-  {
-    lock_scope hold{workers_lock_};
-    try {
-      w->thread = os::start_thread(&worker_entry, w, name);
-    } catch (const std::system_error&) {
-      worker_count_.fetch_sub(1, memory_order_relaxed);
-      schedulers.runtime_threads.fetch_sub(1, memory_order_relaxed);
-      delete w;
-      return nullptr;
-    }
-    w->next = all_workers_;
-    all_workers_ = w;
-    spares_.push_back(*w);  // a new one begins as a spare
-  }
-  return w;
-}
-
-inline worker* scheduler::take_worker() noexcept {
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    {
-      lock_scope hold{workers_lock_};
-      if (worker* w = spares_.pop_front()) return w;
-    }
-    if (new_worker() == nullptr) return nullptr;
-  }
-  lock_scope hold{workers_lock_};
-  return spares_.pop_front();
-}
-
-inline bool scheduler::wait_as_spare(worker& w) noexcept {
-  if (stopping_.load(memory_order_acquire) != 0)
-    return false;  // the signal may have merged into the last one
-  wait_for_signal(w, os::never);
-  return stopping_.load(memory_order_acquire) == 0;
-}
-
-inline void scheduler::start(processor& p) noexcept {
-  if (p.runner == nullptr) {
-    worker* w = take_worker();
-    if (w == nullptr) {
-      // No thread is to be had: it sleeps on, the work waits for the others. The last searcher's duty falls to the monitor.
-      static_cast<void>(idle_.sleep(p.idle, true));
-      return notice_awake();
-    }
-    w->assigned = &p;
-    p.runner = w;
-  }
-  signal(*p.runner);
-}
+// ---- wakes ----
 
 TERN_COLD inline void scheduler::wake_slow() noexcept {
   if (dead_) return;  // the fiber that forked goes on until it parks, and there is nobody to wake

@@ -16,6 +16,7 @@
 #include <tern/os/clock.hpp>
 #include <tern/sched/dispatch.hpp>
 #include <tern/sched/scheduler.hpp>
+#include <tern/sched/workers.hpp>
 
 namespace tern::inline v1::detail {
 
