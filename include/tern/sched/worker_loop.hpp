@@ -96,6 +96,7 @@ inline fiber* steal_run_next(processor& thief, processor& victim, run_next_watch
   bump(thief.counters.stolen_next);
   bump(thief.counters.stolen);
   bump(thief.counters.steals);
+  if (is_tracing()) record(&thief, trace_kind::steal, {.fiber = f->id, .value = 1, .other = victim.index});
   return f;
 }
 
@@ -110,6 +111,10 @@ inline fiber* steal_round(processor& p, run_next_watch& watch, os::nanoseconds n
     if (fiber* f = victim.ring.steal_into(p.ring)) {
       bump(p.counters.stolen, p.ring.size() + 1);
       bump(p.counters.steals);
+      if (is_tracing())
+        record(
+            &p, trace_kind::steal,
+            {.fiber = f->id, .value = static_cast<std::uint32_t>(p.ring.size() + 1), .other = victim.index});
       return f;
     }
     if (victim.timers.earliest() <= now && fire_timers(p, victim, now) != 0)
@@ -155,6 +160,7 @@ inline bool sleep_with(worker& w, processor& p, bool searching) noexcept {
   scheduler& s = *p.home;
   p.state.store(processor_state::idle, memory_order_relaxed);  // relaxed: a hint
   bump(p.counters.sleeps);
+  if (is_tracing()) record(&p, trace_kind::sleep, {});
   const collector_hooks* told = hook_release(p);
   const bool rescan = s.idle_.sleep(p.idle, searching);
   const bool again = (rescan && s.any_work(false)) || missed_installation(told);
@@ -263,6 +269,7 @@ inline void scheduler::run_worker(worker& w) noexcept {
         p = &of(*m);
         lent_.fetch_sub(1, memory_order_seq_cst);
         bump(p->counters.handed_off);
+        if (is_tracing()) record(p, trace_kind::adopt, {});
       }
     }
     w.assigned = nullptr;
