@@ -34,6 +34,7 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))
     push_tail(p, *f);  // pairs-with: thieves' CAS
   bump(p.counters.blocking_calls);
+  if (is_tracing()) record(&p, trace_kind::lend, {.fiber = self.id});
   self.flags |= fiber::in_blocking;
   self.saved_context.sp = reinterpret_cast<void*>(stack_pointer());
   p.state.store(processor_state::lent, memory_order_relaxed);  // relaxed: a hint
@@ -69,6 +70,7 @@ inline void leave_blocking(worker& w, fiber& self) noexcept {
     attach(w, p);
     p.current = &self;
     hook_acquire(p);
+    if (is_tracing()) record(&p, trace_kind::run, {.fiber = self.id});
   } else {
     switch_away(w, self, nullptr, leave_action::inject);
   }

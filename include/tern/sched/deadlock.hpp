@@ -24,6 +24,7 @@
 #include <tern/os/clock.hpp>
 #include <tern/sched/dump.hpp>
 #include <tern/sched/scheduler.hpp>
+#include <tern/sched/trace_writer.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -108,7 +109,9 @@ inline void scheduler::watch_deadlock(os::nanoseconds now) noexcept {
   const std::size_t n = dump_fibers(dump_subject{*this}, stderr, dump_detail::stacks);
   std::fprintf(stderr, "tern: %zu fiber(s)\n", n);
   std::fflush(stderr);
-  if (end) ::_exit(deadlock_exit_status);
+  if (!end) return;
+  write_environment_trace();
+  ::_exit(deadlock_exit_status);
 }
 
 }  // namespace tern::inline v1::detail

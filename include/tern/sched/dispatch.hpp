@@ -32,6 +32,7 @@
 #include <tern/sched/processor.hpp>
 #include <tern/sched/registry.hpp>
 #include <tern/sched/scheduler.hpp>
+#include <tern/sched/trace.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -75,18 +76,32 @@ TERN_ALWAYS_INLINE void push_yielded(processor& p, fiber& f) noexcept {
   if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) p.home->wake_for(p);
 }
 
+// Owner of p, which is of f's runtime.
+TERN_ALWAYS_INLINE void make_ready_here(processor& p, fiber& f, wake_place place) noexcept {
+  bump(p.counters.wakes);
+  if (place == wake_place::tail) return push_woken(p, f);
+  // A lone local wake arms no searcher: the waker is about to park, or its other work keeps it busy; a thief may take run_next after a while.
+  // acq_rel: pairs with the CAS of a thief; else it could run a fiber before its last words are visible.
+  fiber* before = p.run_next.exchange(&f, memory_order_acq_rel);
+  if (before != nullptr) push_woken(p, *before);
+}
+
+// The thread holds no processor of the fiber's runtime, or a trace is on.
+TERN_COLD inline void make_ready_slow(processor* p, fiber& f, wake_place place) noexcept {
+  if (is_tracing()) record(p, trace_kind::wake, {.fiber = f.id});
+  if (p == nullptr || p->home != f.home) return f.home->inject(f);
+  make_ready_here(*p, f, place);
+}
+
 // Makes a suspended fiber runnable. Requires: the caller is the only one that knows it.
 inline void make_ready(fiber& f, wake_place place) noexcept {
   // relaxed: for dumps.
   f.wait_what.store(nullptr, memory_order_relaxed);
   processor* p = current_processor();
-  if (TERN_UNLIKELY(p == nullptr || p->home != f.home)) return f.home->inject(f);
-  bump(p->counters.wakes);
-  if (place == wake_place::tail) return push_woken(*p, f);
-  // A lone local wake arms no searcher: the waker is about to park, or its other work keeps it busy; a thief may take run_next after a while.
-  // acq_rel: pairs with the CAS of a thief; else it could run a fiber before its last words are visible.
-  fiber* before = p->run_next.exchange(&f, memory_order_acq_rel);
-  if (before != nullptr) push_woken(*p, *before);
+  // relaxed: see trace.hpp.
+  if (TERN_UNLIKELY(p == nullptr || p->wake_home.load(memory_order_relaxed) != f.home))
+    return make_ready_slow(p, f, place);
+  make_ready_here(*p, f, place);
 }
 
 // ---- finishing a switch ----
@@ -94,6 +109,14 @@ inline void make_ready(fiber& f, wake_place place) noexcept {
 TERN_COLD inline void mark_saved_slow(worker& w, fiber& f) noexcept {
   // relaxed: not older than what the caller has read.
   const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
+  if ((armed & armed_trace) != 0) {
+    const bool waits = w.action == leave_action::park;
+    record(w.held, trace_kind::leave,
+           {.fiber = f.id,
+            .what = waits ? w.wait->what : nullptr,
+            .object = waits ? w.wait->object : nullptr,
+            .value = static_cast<std::uint32_t>(w.action)});
+  }
   if ((armed & armed_marking) == 0) return;
   if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->suspended(*w.held, f);
 }
@@ -209,15 +232,17 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
 }
 
 // While hooks_armed is set: a fiber that the collector or an inspector holds goes to the tail and another is picked. Null: all are held,
-// or none is there.
-TERN_COLD inline fiber* admit_slow(processor& p, fiber* f) noexcept {
+// or none is there. `ended`: the fiber that makes room by its end.
+TERN_COLD inline fiber* admit_slow(processor& p, fiber* f, const fiber* ended = nullptr) noexcept {
   // relaxed: not older than what the caller has read.
   const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
   const collector_hooks* h =
       (armed & armed_marking) != 0 ? installed_hooks.load(memory_order_acquire) : nullptr;
+  if ((armed & armed_trace) != 0 && ended != nullptr) record(&p, trace_kind::exit, {.fiber = ended->id});
   for (std::size_t tries = p.ring.size() + 1; f != nullptr; f = p.ring.pop()) {
     if (h != nullptr ? h->try_resume(p, *f) : inspection_protocol<fiber>::try_resume(f->stack_state)) {
       if (h != nullptr && (f->flags & fiber::started) == 0) h->fiber_start(p, *f);
+      if ((armed & armed_trace) != 0) record(&p, trace_kind::run, {.fiber = f->id});
       return f;
     }
     push_tail(p, *f);
@@ -239,11 +264,11 @@ TERN_ALWAYS_INLINE fiber* pick_any(processor& p) noexcept {
   return f != nullptr ? f : p.ring.pop();
 }
 
-// The next fiber of p's own queues that may run.
-TERN_ALWAYS_INLINE fiber* pick_local(processor& p) noexcept {
+// The next fiber of p's own queues that may run. `ended`: see admit_slow().
+TERN_ALWAYS_INLINE fiber* pick_local(processor& p, const fiber* ended = nullptr) noexcept {
   fiber* f = pick_any(p);
   // relaxed: see mark_saved().
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0) && f != nullptr) f = admit_slow(p, f);
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) f = admit_slow(p, f, ended);
   return f;
 }
 
@@ -296,7 +321,7 @@ TERN_ALWAYS_INLINE void switch_away(worker& w, fiber& self, fiber* next, leave_a
   worker& w = *current_worker();
   processor& p = *w.held;
   fiber& self = *w.current;
-  fiber* next = pick_local(p);
+  fiber* next = pick_local(p, &self);
   w.left = &self;
   w.action = leave_action::exit;
   w.left_sanitizer = &self.sanitizer;
@@ -341,7 +366,10 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
     }
   }
   if (fired != 0) bump(mine.counters.timers_fired, fired);
-  while (fiber* f = ready.pop_front()) make_ready(*f, wake_place::tail);
+  while (fiber* f = ready.pop_front()) {
+    if (is_tracing()) record(&mine, trace_kind::timer, {.fiber = f->id});
+    make_ready(*f, wake_place::tail);
+  }
   return fired;
 }
 

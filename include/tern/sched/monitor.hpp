@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <utility>
 
 #include <tern/base/debug_options.hpp>
 #include <tern/os/clock.hpp>
@@ -78,7 +79,8 @@ inline void scheduler::run_monitor() noexcept {
   os::nanoseconds next_trace = trace_period > 0 ? begin + trace_period : os::never;
   os::nanoseconds next_trim = begin + trim_period;
   int quiet_rounds = 0;
-  int surveys = 0;  // of all slots, begun and ended since the runtime became quiet
+  int surveys = 0;                // of all slots, ended since a fiber last ran
+  std::uint64_t surveyed_at = 0;  // dispatches then
   stack_pool::cursor survey_at;
   bool trimming = true;  // the last trim found something
   while (stopping_.load(memory_order_acquire) == 0) {
@@ -97,7 +99,8 @@ inline void scheduler::run_monitor() noexcept {
     const os::nanoseconds now = os::now();
     const monitor_view v = look(*this, now);
     quiet_rounds = is_quiet() ? quiet_rounds + 1 : 0;
-    if (quiet_rounds == 0) surveys = 0;
+    // Not by is_quiet(): a fiber may run and wait again between two rounds.
+    if (const std::uint64_t n = dispatches(*this); n != std::exchange(surveyed_at, n)) surveys = 0;
     if (surveys < 2 &&
         stack_pool::visit_some(
             survey_at, survey_slots, [now](void* control) { note_wait(*static_cast<fiber*>(control), now); }))

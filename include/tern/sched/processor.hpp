@@ -33,6 +33,7 @@ namespace tern::inline v1::detail {
 
 class scheduler;
 struct processor;
+struct trace_buffer;
 
 // What the incoming side of a switch does with the fiber that was left (finish_switch).
 enum class leave_action : std::uint8_t {
@@ -78,6 +79,8 @@ struct alignas(contended_line_size) processor {
   fiber* current = nullptr;
   worker* runner = nullptr;
   scheduler* home = nullptr;
+  atomic<scheduler*> wake_home{
+      nullptr};  // home; null while a trace records, which leads wakes to the cold path
   thread_cache* cache = nullptr;
   fiber* free_slots = nullptr;  // last in, first out: the warmest slot first
   std::uint32_t free_count = 0;
@@ -87,6 +90,7 @@ struct alignas(contended_line_size) processor {
   fast_random random{};
   std::uint32_t index = 0;
   bool extra = false;
+  trace_buffer* trace = nullptr;  // trace.hpp
 
   // Read by all, written by one.
   alignas(cache_line_size) atomic<std::uint32_t> request{

@@ -14,6 +14,7 @@
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/sigquit.hpp>
 #include <tern/sched/thread.hpp>
+#include <tern/sched/trace_writer.hpp>
 
 namespace tern::inline v1 {
 
@@ -85,6 +86,7 @@ class runtime {
   }
 
  private:
+  detail::environment_trace_scope trace_;  // outlives the scheduler
   mutable detail::scheduler scheduler_;
 };
 

@@ -69,11 +69,13 @@ inline constexpr unsigned max_processors = 256;
 inline constexpr unsigned default_blocking_limit = 512;  // fibers inside tern::blocking at a time
 
 class scheduler;
+void drop_trace_buffer(trace_buffer*& b) noexcept;  // trace.hpp
 
 // All runtimes of the process. The lock also covers the installation of collector hooks, and processors come and go under it.
 struct scheduler_registry {
   spin_lock<> lock;
   scheduler* first = nullptr;        // lock
+  bool wakes_are_traced = false;     // lock; trace.hpp
   atomic<std::uint64_t> next_id{1};  // fiber ids
   atomic<int> runtime_threads{0};    // workers and monitors of all runtimes
   atomic<int> parked_threads{0};     // plain threads that wait in park() without a deadline
@@ -322,6 +324,9 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
   lock_scope hold{schedulers.lock};
   registry_next_ = schedulers.first;
   schedulers.first = this;
+  // relaxed: no worker has a processor yet.
+  for (std::uint32_t i = 0; i < slots() && !schedulers.wakes_are_traced; ++i)
+    at(i).wake_home.store(this, memory_order_relaxed);
   const collector_hooks* h = installed_hooks.load(memory_order_acquire);
   for (std::uint32_t i = 0; i < count_; ++i) {
     processor& p = at(i);
@@ -371,6 +376,7 @@ inline void scheduler::stop_all() noexcept {
     processor* p = processors_[i];
     if (p == nullptr) continue;
     drain_slots(*p, 0);
+    drop_trace_buffer(p->trace);
     if (p->cache != nullptr) {
       if (h != nullptr) h->processor_detach(*p);
       destroy_cache(p->cache);

@@ -113,6 +113,12 @@ TERN_ALWAYS_INLINE processor* processor_in(scheduler& s) noexcept {
   return TERN_LIKELY(p != nullptr && p->home == &s) ? p : nullptr;
 }
 
+// Whoever wants to know of a spawn, before it is published.
+TERN_COLD inline void spawned_slow(processor* p, fiber& f, const void* closure, std::size_t bytes) noexcept {
+  crossing(closure, bytes);
+  if (is_tracing()) record_spawn(p, f);
+}
+
 // Starts a fiber that runs `function` (called once, destroyed on the fiber). From a fiber of `s`, or from any other thread.
 template <class Closure>
 fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}) {
@@ -146,7 +152,9 @@ fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}
   if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
   if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
   make_context(f.saved_context, top, &fiber_entry);
-  crossing(place, sizeof(closure_type));
+  // relaxed: see hooks.hpp.
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
+    spawned_slow(p, f, place, sizeof(closure_type));
   f.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
   if (TERN_LIKELY(p != nullptr)) {
     bump(p->counters.spawned);

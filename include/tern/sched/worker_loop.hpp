@@ -100,6 +100,7 @@ inline fiber* steal_run_next(processor& thief, processor& victim, run_next_watch
   bump(thief.counters.stolen_next);
   bump(thief.counters.stolen);
   bump(thief.counters.steals);
+  if (is_tracing()) record(&thief, trace_kind::steal, {.fiber = f->id, .value = 1, .other = victim.index});
   return f;
 }
 
@@ -124,8 +125,12 @@ inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) 
     const std::size_t queued = seen.size();
     if (queued >= share_at_once || (queued != 0 && victim.queue_waits(seen, now))) {
       if (fiber* f = victim.ring.steal_into(p.ring)) {
-        bump(p.counters.stolen, p.ring.size() + 1);
+        const std::size_t taken = p.ring.size() + 1;
+        bump(p.counters.stolen, taken);
         bump(p.counters.steals);
+        if (is_tracing())
+          record(&p, trace_kind::steal,
+                 {.fiber = f->id, .value = static_cast<std::uint32_t>(taken), .other = victim.index});
         return f;
       }
     }
@@ -182,6 +187,7 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   scheduler& s = *p.home;
   p.state.store(processor_state::idle, memory_order_relaxed);  // relaxed: a hint
   bump(p.counters.sleeps);
+  if (is_tracing()) record(&p, trace_kind::sleep, {});
   const collector_hooks* told = hook_release(p);
   const bool dozes = moving && s.idle_.begin_doze();
   const bool rescan = s.idle_.sleep(p.idle, searching);
@@ -296,6 +302,7 @@ inline void scheduler::run_worker(worker& w) noexcept {
         p = &of(*m);
         lent_.fetch_sub(1, memory_order_seq_cst);
         bump(p->counters.handed_off);
+        if (is_tracing()) record(p, trace_kind::adopt, {});
       }
     }
     w.assigned = nullptr;
