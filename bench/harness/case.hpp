@@ -19,8 +19,9 @@
 //                static constexpr bool cold = true;       optional: no untimed batch first
 //               };
 //
-//             A subject has `name`, `subject_role`, `version()`, `run(params, fn)`, and may have `unfit(params)`. A subject that
-//             runs outside this process has `measure_external(area, case, params, budget)` instead of run().
+//             A subject has `name`, `subject_role`, `version()`, `run(params, fn)`, and may have `unfit(params)`, and
+//             `one_world_per_process` if run() can be called once: then each call gets a fresh process. A subject that runs outside
+//             this process has `measure_external(area, case, params, budget)` instead of run().
 // Invariants  Every batch does the same fixed work; its checksum must equal that of the first batch (unless the workload
 //             evolves), and that of every other subject with the same parameters.
 #pragma once
@@ -150,6 +151,7 @@ void add_rows(const case_info& info) {
     r.tier = at.tier;
     r.gate = at.gate && (r.subject_role == role::subject || r.subject == info.control);
     r.isolated = info.isolated && !external<S>;
+    if constexpr (requires { S::one_world_per_process; }) r.isolated = true;
     r.extra_ms = at.extra_ms;
     if constexpr (requires { Workload<First>::fixed_operations(at.params, std::int64_t{1}); }) {
       r.fixed_operations = &Workload<First>::fixed_operations;

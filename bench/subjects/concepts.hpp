@@ -35,6 +35,13 @@ concept allocator_subject = subject_base<S> && requires(void* p, std::size_t n) 
 };
 
 /// `thread` is a started task that its owner must join; everything else has its usual meaning, and blocks the task only.
+/// Cases ask for more where a subject has it:
+///   thread::detach()            instead of join(); or start_detached(fn)
+///   start_from_outside(fn)      a detached task, started by a thread that is none of the subject's
+///   either<T>                   two channels: send(0 or 1, value); receive() from whichever is ready
+///   event                       set(), and wait_for(ns) -> bool
+///   sleep_until(ns)             a time of now_ns()
+///   read(fd, to, n)             read(2), which may block in the kernel
 template <class S>
 concept scheduler_subject =
     subject_base<S> && requires(typename S::thread& t, typename S::mutex& m, typename S::wait_group& w,

@@ -5,14 +5,18 @@
 #include <gnu/libc-version.h>
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -79,6 +83,18 @@ class channel {
     return value;
   }
 
+  /// Requires a buffer.
+  std::optional<T> try_receive() {
+    std::unique_lock lock(mutex_);
+    if (count_ == 0) return std::nullopt;
+    std::optional<T> value(std::move(ring_[received_ % ring_.size()]));
+    ++received_;
+    --count_;
+    lock.unlock();
+    not_full_.notify_one();
+    return value;
+  }
+
   void close() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -98,7 +114,86 @@ class channel {
   bool closed_ = false;
 };
 
+/// Two bounded queues of which a receiver takes whichever has something, from each in turn if both have: one lock over both.
+template <class T>
+class either {
+ public:
+  explicit either(std::size_t capacity) : rendezvous_(capacity == 0) {
+    for (side& s : sides_) s.ring.resize(capacity == 0 ? 1 : capacity);
+  }
+
+  void send(std::size_t which, T value) {
+    side& s = sides_[which];
+    std::unique_lock lock(mutex_);
+    s.not_full.wait(lock, [&] { return s.sent - s.received < s.ring.size(); });
+    const std::uint64_t ticket = s.sent++;
+    s.ring[ticket % s.ring.size()] = std::move(value);
+    if (!rendezvous_) {
+      lock.unlock();
+      not_empty_.notify_one();
+      return;
+    }
+    not_empty_.notify_one();
+    s.taken.wait(lock, [&] { return s.received > ticket; });
+  }
+
+  T receive() {
+    std::unique_lock lock(mutex_);
+    not_empty_.wait(lock, [&] { return !sides_[0].is_empty() || !sides_[1].is_empty(); });
+    first_ ^= 1U;
+    side& s = sides_[sides_[first_].is_empty() ? first_ ^ 1U : first_];
+    T value(std::move(s.ring[s.received % s.ring.size()]));
+    ++s.received;
+    lock.unlock();
+    if (rendezvous_) s.taken.notify_all();
+    s.not_full.notify_one();
+    return value;
+  }
+
+ private:
+  struct side {
+    bool is_empty() const noexcept { return sent == received; }
+    std::vector<T> ring;
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    std::condition_variable not_full;
+    std::condition_variable taken;
+  };
+  std::mutex mutex_;
+  std::condition_variable not_empty_;
+  side sides_[2];
+  std::size_t first_ = 0;
+  bool rendezvous_;
+};
+
+/// One set() lets one wait through.
+class event {
+ public:
+  void set() {
+    const std::lock_guard lock(mutex_);
+    set_ = true;
+    changed_.notify_one();
+  }
+  /// False when the time has passed without a set().
+  bool wait_for(std::int64_t ns) {
+    std::unique_lock lock(mutex_);
+    const bool in_time = changed_.wait_for(lock, std::chrono::nanoseconds(ns), [&] { return set_; });
+    set_ = false;
+    return in_time;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool set_ = false;
+};
+
 }  // namespace blocking
+
+/// A time of now_ns() for the standard's sleeping functions.
+inline std::chrono::steady_clock::time_point at_ns(std::int64_t ns) {
+  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(ns));
+}
 
 /// Confinement to the row's processors, and why a row cannot have them.
 struct on_processors {
@@ -109,6 +204,18 @@ struct on_processors {
            std::to_string(usable_cpus());
   }
 };
+
+/// Why a subject with a thread per task cannot have so many at once; empty if it can, or if its tasks are no threads.
+template <class S>
+std::string unfit_for_tasks(std::int64_t tasks) {
+  if constexpr (requires { S::tasks_are_threads; }) {
+    if (tasks > usable_threads()) {
+      return "a thread per task: " + std::to_string(tasks) + " threads at once, this host allows " +
+             std::to_string(usable_threads());
+    }
+  }
+  return {};
+}
 
 struct pthread_subject {
   static constexpr const char* name = "pthread";
@@ -150,6 +257,10 @@ struct pthread_subject {
       pthread_join(id_, nullptr);
       joined_ = true;
     }
+    void detach() {
+      pthread_detach(id_);
+      joined_ = true;
+    }
 
    private:
     static const pthread_attr_t& attributes() {
@@ -171,6 +282,11 @@ struct pthread_subject {
   using wait_group = blocking::wait_group;
   template <class T>
   using channel = blocking::channel<T>;
+  template <class T>
+  using either = blocking::either<T>;
+  using event = blocking::event;
+  static void sleep_until(std::int64_t ns) { std::this_thread::sleep_until(at_ns(ns)); }
+  static ssize_t read(int fd, void* to, std::size_t n) { return ::read(fd, to, n); }
 };
 static_assert(scheduler_subject<pthread_subject>);
 

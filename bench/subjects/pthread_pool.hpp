@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,7 @@ class thread_pool {
     virtual ~task() = default;
     virtual void run() = 0;
     std::atomic<bool> done{false};
+    bool detached = false;  // the pool deletes it; set before submit()
   };
 
   explicit thread_pool(int threads) {
@@ -62,9 +64,15 @@ class thread_pool {
 
   /// From a task of this pool.
   void join(task& t) {
-    std::unique_lock lock(mutex_);
     // pairs with execute(): what the task wrote is seen after its flag
-    while (!t.done.load(std::memory_order_acquire)) {
+    help_until([&] { return t.done.load(std::memory_order_acquire); });
+  }
+
+  /// From a task of this pool: runs tasks until `over()`, which the end of some task must make true.
+  template <class Over>
+  void help_until(Over over) {
+    std::unique_lock lock(mutex_);
+    while (!over()) {
       if (queue_.empty()) {
         sleep(lock);
         continue;
@@ -95,9 +103,15 @@ class thread_pool {
   void execute(task& t, std::unique_lock<std::mutex>& lock) {
     lock.unlock();
     t.run();
-    lock.lock();
-    t.done.store(true,
-                 std::memory_order_release);  // pairs with join(); the joiner may free t once it has the lock
+    if (t.detached) {
+      delete &t;
+      lock.lock();
+    } else {
+      lock.lock();
+      t.done.store(
+          true,
+          std::memory_order_release);  // pairs with join(); the joiner may free t once it has the lock
+    }
     if (sleepers_ > 0) changed_.notify_all();
     if (outside_waits_) outside_.notify_one();
   }
@@ -149,6 +163,7 @@ struct pthread_pool_subject {
     void join() { current_->join(*task_); }
 
    private:
+    friend pthread_pool_subject;
     template <class F>
     struct closure final : thread_pool::task {
       explicit closure(F f) : fn(std::move(f)) {}
@@ -156,6 +171,31 @@ struct pthread_pool_subject {
       F fn;
     };
     std::unique_ptr<thread_pool::task> task_;
+  };
+
+  using mutex = std::mutex;
+  /// From tasks and from other threads. As thread and its detach(), in one call.
+  template <class F>
+  static void start_detached(F fn) {
+    auto task = std::make_unique<thread::closure<F>>(std::move(fn));
+    task->detached = true;
+    current_->submit(*task.release());
+  }
+  template <class F>
+  static void start_from_outside(F fn) {
+    start_detached(std::move(fn));
+  }
+  /// A wait runs tasks, as a join does.
+  class wait_group {
+   public:
+    void add(std::int64_t n) { count_.fetch_add(n, std::memory_order_relaxed); }
+    void done() { count_.fetch_sub(1, std::memory_order_acq_rel); }
+    void wait() {
+      current_->help_until([&] { return count_.load(std::memory_order_acquire) <= 0; });  // pairs with done()
+    }
+
+   private:
+    std::atomic<std::int64_t> count_{0};
   };
 
  private:

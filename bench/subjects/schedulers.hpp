@@ -1,6 +1,7 @@
 // The schedulers. A new one: an adapter beside this file and an entry in the lists whose cases it fits.
 #pragma once
 
+#include "bench/subjects/boost_fiber.hpp"
 #include "bench/subjects/go_peer.hpp"
 #include "bench/subjects/pthread.hpp"
 #include "bench/subjects/pthread_pool.hpp"
@@ -9,8 +10,9 @@
 namespace tern_bench {
 
 /// Tasks may wait for one another.
-using blocking_schedulers = subjects<tern_scheduler, pthread_subject, go_peer>;
+using blocking_schedulers = subjects<tern_scheduler, pthread_subject, go_peer, boost_fiber_subject>;
 /// Tasks only spawn and join.
-using fork_join_schedulers = subjects<tern_scheduler, pthread_subject, pthread_pool_subject, go_peer>;
+using fork_join_schedulers =
+    subjects<tern_scheduler, pthread_subject, pthread_pool_subject, go_peer, boost_fiber_subject>;
 
 }  // namespace tern_bench

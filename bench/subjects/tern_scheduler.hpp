@@ -1,7 +1,14 @@
 // tern's scheduler with its own synchronisation.
 #pragma once
 
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include <tern/sched.hpp>
 #include <tern/sync.hpp>
@@ -25,7 +32,9 @@ struct tern_scheduler {
     // In wake_latency plain threads, of which the runtime knows nothing, wake the only fiber: no deadlock.
     tern::runtime rt{{.processors = static_cast<unsigned>(on_processors::count(params)),
                       .on_deadlock = tern::deadlock_policy::ignore}};
+    runtime_ = &rt;
     rt.run(fn);
+    runtime_ = nullptr;
   }
 
   using thread = tern::thread;
@@ -34,6 +43,45 @@ struct tern_scheduler {
   using wait_group = tern::wait_group;
   template <class T>
   using channel = tern::channel<T>;
+
+  template <class T>
+  class either {
+   public:
+    explicit either(std::size_t capacity) : sides_{channel<T>(capacity), channel<T>(capacity)} {}
+    void send(std::size_t which, T value) { sides_[which].send(std::move(value)); }
+    T receive() {
+      T value{};
+      const auto take = [&](std::optional<T> v) { value = std::move(*v); };
+      tern::select(tern::on_receive(sides_[0], take), tern::on_receive(sides_[1], take));
+      return value;
+    }
+
+   private:
+    channel<T> sides_[2];
+  };
+
+  class event {
+   public:
+    void set() { permits_.release(); }
+    bool wait_for(std::int64_t ns) { return permits_.try_acquire_for(std::chrono::nanoseconds(ns)); }
+
+   private:
+    tern::semaphore permits_{0};
+  };
+
+  static void sleep_until(std::int64_t ns) { tern::this_thread::sleep_until(at_ns(ns)); }
+  static ssize_t read(int fd, void* to, std::size_t n) {
+    return tern::blocking([&] { return ::read(fd, to, n); });
+  }
+  /// From a thread that is not the runtime's.
+  template <class F>
+  static void start_from_outside(F fn) {
+    runtime_->spawn(std::move(fn)).detach();
+  }
+
+ private:
+  // Written by the one thread that runs rows, while no task exists.
+  static inline tern::runtime* runtime_ = nullptr;
 };
 static_assert(scheduler_subject<tern_scheduler>);
 

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
 # What the two commands need from the machine, and how they get it. Sourced by scripts/test and scripts/bench.
 #
-#   tern_need <set>...     base libraries asan tsan lint tool aarch64 bench
+#   tern_need <set>...     base libraries tsan lint tool aarch64 bench peers
 #
 # On Debian 12 and Ubuntu 24.04 or later whatever is missing is listed with its reason, then installed, as root or
 # with sudo. Nothing is printed or touched when nothing is missing. Elsewhere the missing commands are named.
 # TERN_NO_INSTALL=1 (or --no-install) only lists.
 
-# <package>|<what for>. Marked with '?': may be absent, CMake then takes the pinned release. Marked with '!': the same, and
-# it is unpacked into $TERN_BUILD_DIR/packages, not installed.
+# <package>|<what for>. Marked with '?': may be absent, CMake then takes the pinned release or does without. Marked with '!': the
+# same, and it is unpacked into $TERN_BUILD_DIR/packages, not installed.
 tern_unpacked=${TERN_BUILD_DIR:-build}/packages
 tern_package_set() {
   case $1 in
@@ -64,6 +64,13 @@ tern_package_set() {
     bench)
       printf '%s\n' 'util-linux|pins processes, reads the processor table'
       ;;
+    peers)
+      # Unpacked: one release's development files cannot be installed beside another's, and this one must not drive out yours.
+      printf '%s\n' \
+        "libboost-fiber$(tern_boost)-dev!|Boost.Fiber, a peer in the benchmarks; only unpacked in the build folder" \
+        "libboost-context$(tern_boost)-dev!|the switch under it; only unpacked" \
+        "libboost$(tern_boost)-dev!|its headers; only unpacked"
+      ;;
     *)
       printf 'tern: no package set is called %s\n' "$1" >&2
       return 1
@@ -74,15 +81,21 @@ tern_package_set() {
 # Objects are shared by all checkouts of this machine: what ccache compares has no path of the tree in it.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$PWD} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-true}
 
+# The release of Boost whose fibers are measured: the newest that Debian 12 has, or what later systems share.
+tern_boost() {
+  if [[ $tern_distribution == debian && $tern_release == 12 ]]; then echo 1.81; else echo 1.83; fi
+}
+
 tern_say() { printf 'tern: %s\n' "$*"; }
 tern_die() {
   printf 'tern: %s\n' "$*" >&2
   exit 1
 }
 
-# Sets tern_distribution to debian, ubuntu or other, and tern_system to a name for people.
+# Sets tern_distribution to debian, ubuntu or other, tern_release to its major version, and tern_system to a name for people.
 tern_find_distribution() {
   tern_distribution=other
+  tern_release=0
   tern_system='this system'
   [[ -r /etc/os-release ]] || return 0
   local id version
@@ -93,8 +106,8 @@ tern_find_distribution() {
   # shellcheck source=/dev/null
   tern_system=$(. /etc/os-release && printf '%s' "${PRETTY_NAME:-$ID}")
   [[ $version =~ ^[0-9]+ ]] || return 0
-  local major=${BASH_REMATCH[0]}
-  if [[ $id == debian && $major -ge 12 ]] || [[ $id == ubuntu && $major -ge 24 ]]; then
+  tern_release=${BASH_REMATCH[0]}
+  if [[ $id == debian && $tern_release -ge 12 ]] || [[ $id == ubuntu && $tern_release -ge 24 ]]; then
     tern_distribution=$id
   fi
 }
@@ -139,6 +152,14 @@ tern_unpack() {
 tern_unpacked_options() {
   local headers=$tern_unpacked/libvalijson-dev/usr/include
   [[ ! -d $headers ]] || printf -- '-DVALIJSON_INCLUDE_DIR=%s\n' "$(realpath "$headers")"
+  local part folder hints=()
+  tern_find_distribution
+  for part in '' -fiber -context; do
+    folder=$tern_unpacked/libboost$part$(tern_boost)-dev/usr
+    [[ -d $folder ]] && hints+=("$(realpath "$folder")")
+  done
+  # All three or none: headers of one release must not meet libraries of another.
+  [[ ${#hints[@]} != 3 ]] || printf -- '-DTERN_BOOST_HINTS=%s;%s;%s\n' "${hints[@]}"
 }
 
 # On a system whose packages we do not know: name the commands that are missing, and what they are for.
@@ -211,12 +232,13 @@ tern_need() {
   for i in "${!names[@]}"; do
     if apt-cache show --no-all-versions "${names[i]}" >/dev/null 2>&1; then
       if [[ ${optionals[i]} == 2 ]]; then
-        tern_unpack "${names[i]}" || tern_say "${names[i]} cannot be unpacked: CMake downloads the pinned release instead"
+        tern_unpack "${names[i]}" ||
+          tern_say "${names[i]} cannot be unpacked: CMake takes the pinned release or does without"
       else
         wanted+=("${names[i]}")
       fi
     elif [[ ${optionals[i]} != 0 ]]; then
-      tern_say "${names[i]} is not offered here: CMake downloads the pinned release instead"
+      tern_say "${names[i]} is not offered here: CMake takes the pinned release or does without"
     else
       tern_die "${names[i]} is needed (${reasons[i]}) and not offered by the package sources of this machine"
     fi

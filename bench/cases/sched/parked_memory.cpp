@@ -22,15 +22,7 @@ class parked_memory {
   static std::uint64_t fixed_operations(const row_params& p, std::int64_t) {
     return static_cast<std::uint64_t>(p["count"]);
   }
-  static std::string unfit(const row_params& p) {
-    if constexpr (requires { S::tasks_are_threads; }) {
-      if (p["count"] > usable_threads()) {
-        return "a thread per task: " + std::to_string(p["count"]) + " threads at once, this host allows " +
-               std::to_string(usable_threads());
-      }
-    }
-    return {};
-  }
+  static std::string unfit(const row_params& p) { return unfit_for_tasks<S>(p["count"]); }
   std::uint64_t operations() const { return count_; }
   std::uint32_t run() {
     threads_.reserve(count_);

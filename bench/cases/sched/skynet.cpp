@@ -18,16 +18,7 @@ template <class S>
 class skynet {
  public:
   explicit skynet(const row_params& p) : leaves_(static_cast<std::uint64_t>(p["leaves"])) {}
-  static std::string unfit(const row_params& p) {
-    if constexpr (requires { S::tasks_are_threads; }) {
-      const std::int64_t tasks = p["leaves"] * 10 / 9;
-      if (tasks > usable_threads()) {
-        return "a thread per task: " + std::to_string(tasks) + " threads at once, this host allows " +
-               std::to_string(usable_threads());
-      }
-    }
-    return {};
-  }
+  static std::string unfit(const row_params& p) { return unfit_for_tasks<S>(p["leaves"] * 10 / 9); }
   std::uint64_t operations() const { return (10 * leaves_ - 1) / 9; }
   std::uint32_t run() {
     std::uint64_t result = 0;

@@ -295,6 +295,16 @@ func main() {
 }
 
 var cases = map[string]func(params) work{
+	"sched/blocking_io":       blockingIO,
+	"sched/counter_atomic":    counterAtomic,
+	"sched/counter_mutex":     counterMutex,
+	"sched/hogs":              hogs,
+	"sched/inject_vs_local":   injectVsLocal,
+	"sched/select2":           select2,
+	"sched/spawn_cold":        spawnCold,
+	"sched/spawn_detached":    spawnDetached,
+	"sched/timer_fire":        timerFire,
+	"sched/timer_wheel":       timerWheel,
 	"sched/spawn_join":        spawnJoin,
 	"sched/spawn_one":         spawnOne,
 	"sched/yield":             yield,

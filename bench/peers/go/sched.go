@@ -3,6 +3,7 @@ package main
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,94 @@ func spawnOne(p params) work {
 	}}
 }
 
+func spawnCold(p params) work {
+	results := make([]uint64, p.get("tasks"))
+	return work{operations: len(results), cold: true, run: func() uint32 {
+		var wg sync.WaitGroup
+		wg.Add(len(results))
+		for i := range results {
+			go func(i int) {
+				results[i] = uint64(i) + 1
+				wg.Done()
+			}(i)
+		}
+		wg.Wait()
+		sum := uint32(0)
+		for i := range results {
+			sum = fold(sum, results[i])
+		}
+		return sum
+	}}
+}
+
+// A goroutine is always detached.
+func spawnDetached(p params) work {
+	return spawnJoin(params{"batch": int64(p.or("batch", 1024))})
+}
+
+func injectVsLocal(p params) work {
+	if p.get("outside") != 0 {
+		fail("skipped: goroutines cannot be started from outside")
+	}
+	tasks := p.or("tasks", 8192)
+	return work{operations: tasks, run: func() uint32 {
+		var wg sync.WaitGroup
+		var total atomic.Uint64
+		wg.Add(tasks)
+		for i := 0; i < tasks; i++ {
+			go func() {
+				total.Add(1)
+				wg.Done()
+			}()
+		}
+		wg.Wait()
+		return fold(0, total.Load())
+	}}
+}
+
+const counterEach = 64
+
+func counterMutex(p params) work {
+	tasks := p.or("tasks", 1000)
+	g := &guarded{}
+	return work{operations: tasks * counterEach, run: func() uint32 {
+		g.value = 0
+		var wg sync.WaitGroup
+		wg.Add(tasks)
+		for i := 0; i < tasks; i++ {
+			go func() {
+				for n := 0; n < counterEach; n++ {
+					g.mutex.Lock()
+					g.value++
+					g.mutex.Unlock()
+				}
+				wg.Done()
+			}()
+		}
+		wg.Wait()
+		return fold(0, g.value)
+	}}
+}
+
+func counterAtomic(p params) work {
+	tasks := p.or("tasks", 1000)
+	return work{operations: tasks * counterEach, run: func() uint32 {
+		var value atomic.Uint64
+		var wg sync.WaitGroup
+		wg.Add(tasks)
+		for i := 0; i < tasks; i++ {
+			go func() {
+				for n := 0; n < counterEach; n++ {
+					value.Add(1)
+				}
+				wg.Done()
+			}()
+		}
+		wg.Wait()
+		return fold(0, value.Load())
+	}}
+}
+
 func yield(p params) work {
 	const tasks = 8
 	each := p.or("each", 4096)
@@ -75,6 +164,9 @@ func yield(p params) work {
 
 func pingPong(p params) work {
 	rounds := p.or("rounds", 2048)
+	if p.or("spinning", 0) != 0 {
+		return pingPongSpinning(rounds)
+	}
 	return work{operations: rounds, run: func() uint32 {
 		ping, pong := make(chan uint64), make(chan uint64)
 		var wg sync.WaitGroup
