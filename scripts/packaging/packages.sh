@@ -19,8 +19,7 @@ tern_package_set() {
         'g++|the compiler (12 or later)' \
         'git|names the revision in results' \
         'python3|runs the lints and checks JSON' \
-        'ccache|keeps compiled objects between builds' \
-        'gdb|tests of the fiber commands for it'
+        'ccache|keeps compiled objects between builds'
       ;;
     libraries)
       printf '%s\n' \
@@ -46,7 +45,8 @@ tern_package_set() {
       printf '%s\n' \
         'python3-jsonschema|a second opinion on the JSON schemas, for the tests of the tool' \
         'libbenchmark-tools|compare.py of Google Benchmark, which must read our results' \
-        'python3-scipy|compare.py computes with it'
+        'python3-scipy|compare.py computes with it' \
+        'gdb|tests of the fiber commands for it'
       ;;
     aarch64)
       printf '%s\n' \
