@@ -15,6 +15,6 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/scripts/cmake/tern-config.c
                               INSTALL_DESTINATION "${tern_package_dir}")
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/tern-config-version.cmake"
                                  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
-install(FILES "${PROJECT_SOURCE_DIR}/scripts/gdb/tern-gdb.py" DESTINATION "${CMAKE_INSTALL_DATADIR}/tern")
+install(FILES "${PROJECT_SOURCE_DIR}/scripts/gdb/tern_gdb.py" DESTINATION "${CMAKE_INSTALL_DATADIR}/tern")
 install(FILES "${PROJECT_BINARY_DIR}/tern-config.cmake" "${PROJECT_BINARY_DIR}/tern-config-version.cmake"
         DESTINATION "${tern_package_dir}")

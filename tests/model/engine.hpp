@@ -1,7 +1,6 @@
 // Stateless model checker: runs real code under every interleaving of its threads up to a bound on preemptions.
 //
-// Context     See README.md beside this file for how to write a model. This file is the engine; model_atomics.hpp is the
-//             policy that the code under test takes; mutation.hpp breaks the code on purpose.
+// Context     How to write a model: README.md. model_atomics.hpp is the policy that the code under test takes; mutation.hpp breaks that code.
 // Structure   Threads are coroutines; one runs at a time, on the thread that called check(). Before each operation on a
 //             model atomic the running thread asks point() who goes next; a choice is one index into the runnable threads.
 // Protocol    1. An execution follows the recorded choices, then takes choice 0 (go on with the same thread).
@@ -210,6 +209,7 @@ class checker {
   [[nodiscard]] unsigned running() const noexcept { return running_; }
 
  private:
+  friend void barrier_in_every_thread();
   friend class thread_list;
   enum class state : std::uint8_t { unused, runnable, blocked, finished };
 

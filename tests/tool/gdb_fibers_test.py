@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""scripts/gdb/tern-gdb.py on a live process: the list of fibers, a parked fiber's stack, and the way back."""
+"""scripts/gdb/tern_gdb.py on a live process: the list of fibers, a parked fiber's stack, and the way back."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 PROGRAM = os.path.join(os.environ["TERN_BUILD_DIR"], "tests", "unit_sched_dump_test")
-SCRIPT = os.path.join(os.environ["TERN_SOURCE_DIR"], "scripts", "gdb", "tern-gdb.py")
+SCRIPT = os.path.join(os.environ["TERN_SOURCE_DIR"], "scripts", "gdb", "tern_gdb.py")
 ARGUMENTS = ["--gtest_also_run_disabled_tests", "--gtest_filter=SchedDump.DISABLED_HoldStillForADebugger", "--gtest_brief=1"]
 
 

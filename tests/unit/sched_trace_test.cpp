@@ -214,7 +214,9 @@ TEST(SchedTrace, EveryFiberSliceArrowAndReason) {
   EXPECT_GE(r.instants.at("timer"), fibers / 10);
   for (const char* reason : {"end", "park", "yield", "blocking"})
     EXPECT_EQ(r.left.count(reason), 1u) << reason;
-  for (const char* what : {"channel receive", "sleep"}) EXPECT_EQ(r.waited_for.count(what), 1u) << what;
+  EXPECT_EQ(r.waited_for.count("sleep"), 1u);
+  // Whichever side of the channel comes first.
+  EXPECT_GE(r.waited_for.count("channel receive") + r.waited_for.count("channel send"), 1u);
   bool found = false;
   for (const std::string& name : r.ran) found |= name.rfind("a \"name\"\n\xc3 #", 0) == 0;
   EXPECT_TRUE(found);
@@ -265,7 +267,7 @@ TEST(SchedTrace, StartAndStopUnderLoad) {
   std::thread two{load};
   const int sessions = tern_test::is_emulated() || tern::detail::tsan_build ? 6 : 20;
   std::uint64_t events = 0;
-  for (int i = 0; i < sessions; ++i) {
+  for (int i = 0; i < sessions || events == 0; ++i) {  // a slow machine's runtimes are late
     ASSERT_TRUE(
         tern::trace::start({.events_per_processor = static_cast<std::size_t>(i % 2 == 0 ? 2000 : 300)}));
     std::this_thread::sleep_for(2ms);
@@ -276,7 +278,6 @@ TEST(SchedTrace, StartAndStopUnderLoad) {
   done = true;
   one.join();
   two.join();
-  EXPECT_GT(events, 0u);
   EXPECT_EQ(tern::detail::hooks_armed.load(), 0u);
   check(stop_trace());  // none is on: an empty one
 }
@@ -295,6 +296,21 @@ TEST(SchedTrace, FromTheEnvironment) {
   EXPECT_EQ(check(parsed(text)).ran.size(), 4u) << "of both runtimes";
   static_cast<void>(tern::trace::stop(static_cast<std::FILE*>(nullptr)));
   EXPECT_THROW(tern::trace::stop("/proc/no such folder/trace"), std::system_error);
+}
+
+// The other one that the environment asks for: a line per so many ms.
+TEST(SchedTrace, LinesOfSchedtrace) {
+  ::setenv("TERN_DEBUG", "schedtrace=20", 1);
+  testing::internal::CaptureStderr();
+  tern::run(tern::runtime_options{.processors = 1, .name = "lines"}, [] {
+    tern::thread{[] {}}.join();
+    tern::this_thread::sleep_for(150ms);
+  });
+  const std::string text = testing::internal::GetCapturedStderr();
+  ::unsetenv("TERN_DEBUG");
+  EXPECT_NE(text.find("tern: sched 'lines' "), std::string::npos) << text;
+  EXPECT_NE(text.find(" live=1 blocking=0 timers=1 inject=0 | spawned=2 "), std::string::npos) << text;
+  EXPECT_NE(text.find(" | spawned=0 "), std::string::npos) << "since the last line: " << text;
 }
 
 }  // namespace

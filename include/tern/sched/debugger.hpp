@@ -1,6 +1,6 @@
 // Debugger: where a debugger finds the fibers, as a table of addresses and offsets in the program's own data.
 //
-// Context     Read by scripts/gdb/tern-gdb.py, from a live process or a core, also where the program has no debug information.
+// Context     Read by scripts/gdb/tern_gdb.py, from a live process or a core, also where the program has no debug information.
 // Structure   Words of 8 bytes, in the order below; `version` changes with their meaning.
 #pragma once
 

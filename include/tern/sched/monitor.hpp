@@ -29,13 +29,32 @@ inline constexpr os::nanoseconds hog_time = 10'000'000;
 inline constexpr os::nanoseconds trim_period = 1'000'000'000;
 inline constexpr int rounds_before_sleep = 10;
 
-inline void trace_scheduler(scheduler& s, os::nanoseconds since_start) noexcept {
-  std::fprintf(
-      stderr,
-      "tern: sched %lldms: processors=%u awake=%u searching=%u extra=%u lent=%u inject=%zu live=%llu [",
-      static_cast<long long>(since_start / 1'000'000), s.count(), s.idle_.awake(), s.idle_.searching(),
-      s.extras_.load(memory_order_relaxed), s.lent_.load(memory_order_relaxed), s.inject_.size(),
-      static_cast<unsigned long long>(s.live_fibers()));
+// The line of TERN_DEBUG=schedtrace=N: the state now, and after the bar what was done since the last line; README.md explains the words.
+inline void trace_scheduler(scheduler& s, os::nanoseconds since_start, scheduler_counters& before) {
+  const scheduler_statistics now = s.statistics();
+  const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
+  std::size_t timers = 0;
+  for (std::uint32_t i = 0; i < s.count(); ++i) {
+    lock_scope hold{s.at(i).timers_lock};
+    timers += s.at(i).timers.size();
+  }
+  std::fprintf(stderr,
+               "tern: sched '%s' %lldms: processors=%u awake=%u searching=%u extra=%u lent=%u workers=%u "
+               "live=%llu blocking=%u timers=%zu inject=%zu",
+               s.options().name, static_cast<long long>(since_start / 1'000'000), s.count(), s.idle_.awake(),
+               s.idle_.searching(), s.extras_.load(memory_order_relaxed), s.lent_.load(memory_order_relaxed),
+               now.workers, number(now.live_fibers), s.blocking_fibers_.load(memory_order_relaxed), timers,
+               s.inject_.size());
+  const scheduler_counters& t = now.total;
+  std::fprintf(stderr,
+               " | spawned=%llu dispatched=%llu parks=%llu wakes=%llu stolen=%llu/%llu injected=%llu "
+               "handed_off=%llu sleeps=%llu timers=%llu [",
+               number(t.spawned - before.spawned), number(t.dispatched - before.dispatched),
+               number(t.parks - before.parks), number(t.wakes - before.wakes),
+               number(t.stolen - before.stolen), number(t.steals - before.steals),
+               number(t.injected - before.injected), number(t.handed_off - before.handed_off),
+               number(t.sleeps - before.sleeps), number(t.timers_fired - before.timers_fired));
+  before = t;
   for (std::uint32_t i = 0; i < s.slots(); ++i)
     if (s.at(i).state.load(memory_order_relaxed) != processor_state::unused)
       std::fprintf(stderr, "%s%zu", i == 0 ? "" : " ", s.at(i).ring.size());
@@ -77,6 +96,7 @@ inline void scheduler::run_monitor() noexcept {
   const os::nanoseconds trace_period = debug_option("schedtrace") * 1'000'000;
   const os::nanoseconds begin = os::now();
   os::nanoseconds next_trace = trace_period > 0 ? begin + trace_period : os::never;
+  scheduler_counters traced;  // as of the last line
   os::nanoseconds next_trim = begin + trim_period;
   int quiet_rounds = 0;
   int surveys = 0;                // of all slots, ended since a fiber last ran
@@ -121,7 +141,7 @@ inline void scheduler::run_monitor() noexcept {
         }
     watch_deadlock(now);
     if (now >= next_trace) {
-      trace_scheduler(*this, now - begin);
+      trace_scheduler(*this, now - begin, traced);
       next_trace = now + trace_period;
     }
     if (now >= next_trim) {

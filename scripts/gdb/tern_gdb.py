@@ -1,6 +1,6 @@
 """gdb commands for tern: the fibers of a live process or of a core.
 
-    (gdb) source tern-gdb.py
+    (gdb) source tern_gdb.py
     info fibers               id, state, name, what it waits for, innermost function
     fiber N                   the selected thread shows fiber N's stack: bt, frame, info locals, up, down
     fiber                     which fiber is shown
