@@ -51,7 +51,7 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   s.notice_idle();
 }
 
-inline void leave_blocking(worker& w, fiber& self) noexcept {
+TERN_SWITCHES inline void leave_blocking(worker& w, fiber& self) noexcept {
   scheduler& s = *w.home;
   // acq_rel: pairs with the collector's claim and its release, which may take as long as a scan of this stack.
   for (std::uint32_t expected = fiber::saved; !self.stack_state.compare_exchange_weak(

@@ -84,6 +84,9 @@ class idle_set {
     std::uint32_t none = 0;
     return dozing_.compare_exchange_strong(none, 1, memory_order_seq_cst, memory_order_relaxed);
   }
+  // Asked after sleep(): true if somebody dozes, who looks at all queues when that ends. seq_cst: pairs with end_doze(); else the dozer is
+  // relied on by one that it does not know of any more.
+  bool is_dozing() const noexcept { return dozing_.load(memory_order_seq_cst) != 0; }
   // When it is awake and searching again.
   void end_doze() noexcept { dozing_.store(0, memory_order_seq_cst); }
 

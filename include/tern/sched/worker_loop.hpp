@@ -185,7 +185,8 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   const bool dozes = moving && s.idle_.begin_doze();
   const bool rescan = s.idle_.sleep(p.idle, searching);
   const bool again =
-      (rescan && (moving ? !s.inject_.is_empty() : s.any_work(false))) || missed_installation(told);
+      (rescan && (moving && s.idle_.is_dozing() ? !s.inject_.is_empty() : s.any_work(false))) ||
+      missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     s.notice_idle();
@@ -233,7 +234,7 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
 }
 
 // Runs the processor that w has been given, awake and searching, until it is lost, retired or the runtime stops.
-inline void run_processor(worker& w, processor& first) noexcept {
+TERN_SWITCHES inline void run_processor(worker& w, processor& first) noexcept {
   attach(w, first);
   hook_acquire(first);
   w.home->notice_awake();
@@ -250,7 +251,7 @@ inline void run_processor(worker& w, processor& first) noexcept {
     w.left_sanitizer = &w.sanitizer;
     enter_fiber(w, *w.held, *f);
     w.sanitizer.before_switch(f->sanitizer);
-    switch_context(w.own_context, f->saved_context, &w);
+    switch_context_here(w.own_context, f->saved_context, &w);
     w.sanitizer.after_switch(*w.left_sanitizer);
     finish_switch(w);
   }
