@@ -1,8 +1,9 @@
 // Worker loop: what a worker does between fibers - look for work, sleep, adopt, retire.
 //
 // Context     Runs on the worker's own stack. dispatch.hpp comes here when a processor's own queues are empty.
-// Protocol    Search    rounds over: request word, own queues, inject queue, every other processor's ring (half of it is taken) and due
-//                       timers; run_next of a processor that has run one fiber for 20 us. Then sleep as idle.hpp tells.
+// Protocol    Search    rounds over: request word, own queues, inject queue, every other processor's ring (half of it is taken, where something has
+//                       lain there for 10 us or it is long) and due timers; run_next of a processor that has run one fiber for 20 us. Then sleep
+//                       as idle.hpp tells.
 //             Sleep     1. enter the idle set   2. rescan where no searcher is left   3. processor_release, wait for a signal or the
 //                       own heap's earliest deadline, processor_acquire. Either way the worker comes back as a searcher.
 // Invariants  I1 `searching` equals the worker's share in the idle set's count.
