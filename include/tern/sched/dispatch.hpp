@@ -45,6 +45,12 @@ TERN_COLD inline void push_overflow(processor& p, fiber& f) noexcept {
   bump(p.counters.overflowed, moved);
 }
 
+// Wakes a processor for what lies in p's ring; the count of its wait begins now. Owner of p.
+TERN_COLD inline void wake_for(processor& p) noexcept {
+  static_cast<void>(p.queue_waits(p.ring.look(), os::now()));
+  p.home->wake_slow();
+}
+
 // Owner of p. Behind all that is queued.
 TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
   if (p.home->idle_.total() == 1) {
@@ -55,7 +61,7 @@ TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
   }
   // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
   if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake())) p.home->wake_for(p);
+  if (TERN_UNLIKELY(p.home->idle_.should_wake())) wake_for(p);
 }
 
 // The same for a fiber that another one has woken. Fibers that wake each other lie here for a moment only: no syscall for them while
@@ -63,14 +69,14 @@ TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
 inline void push_woken(processor& p, fiber& f) noexcept {
   // seq_cst: as in push_tail().
   if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) p.home->wake_for(p);
+  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) wake_for(p);
 }
 
 // Owner of p, for a fiber that yields. No StoreLoad between the push and the look at the sleepers: one that is just falling asleep may
 // be missed, but the fibers that take turns here come by again, and the monitor looks as well.
 TERN_ALWAYS_INLINE void push_yielded(processor& p, fiber& f) noexcept {
   if (TERN_UNLIKELY(!p.ring.try_push(&f))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) p.home->wake_for(p);
+  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) wake_for(p);
 }
 
 // Makes a suspended fiber runnable. Requires: the caller is the only one that knows it.
