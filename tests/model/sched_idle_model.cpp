@@ -26,7 +26,10 @@ enum class breakage {
   no_wake_after_finding,  // the last searcher that finds work wakes nobody
   weak_publish,           // a push with release only
   check_before_publish,   // the idle word is read first, the item pushed afterwards
-  no_signal_count         // a signal that is a bare futex wake
+  no_signal_count,        // a signal that is a bare futex wake
+  trusts_early,           // one that may not doze relies on the dozer without another look
+  endless_doze,           // a dozer sleeps until it is signalled
+  doze_goes_on            // it is taken for a dozer when it sleeps for good
 };
 
 struct item {
@@ -49,6 +52,7 @@ struct idle_model {
   std::array<item, 2> items;
   atomic<std::uint32_t> stopping{0};
   atomic<std::uint32_t> open{0};  // items that nobody has run yet
+  int moving_searches = 0;        // so many searches find that the rings move, and leave them alone
 
   // --- scheduler.hpp ---------------------------------------------------------------------------------------------------
 
@@ -56,15 +60,21 @@ struct idle_model {
     if (Breakage != breakage::no_signal_count) p.signal.store(1, memory_order_release);
     model_futex::wake(p.signal, 1);
   }
-  void wait_for_signal(processor& p) {
+  bool wait_for_signal(processor& p, bool timed = false) {
     for (;;) {
-      if (p.signal.exchange(0, memory_order_acq_rel) != 0) return;
-      model_futex::wait(p.signal, 0);
-      if (Breakage == breakage::no_signal_count) return;
+      if (p.signal.exchange(0, memory_order_acq_rel) != 0) return true;
+      if (timed) {
+        if (!model_futex::wait_until(p.signal, 0, 1)) return p.signal.exchange(0, memory_order_acq_rel) != 0;
+      } else {
+        model_futex::wait(p.signal, 0);
+      }
+      if (Breakage == breakage::no_signal_count) return true;
     }
   }
   void work_published() {
-    if (!idle.should_wake()) return;
+    if (idle.should_wake()) wake();
+  }
+  void wake() {
     idle_member* const m = idle.wake_one();
     if (m == nullptr) return;
     for (processor& p : processors) {
@@ -81,34 +91,46 @@ struct idle_model {
 
   // --- worker_loop.hpp -------------------------------------------------------------------------------------------------
 
-  item* search(processor& p) {
+  item* search(processor& p, bool& moving) {
     if (item* it = inject.pop()) return it;
+    moving = moving_searches != 0;
+    if (moving) return --moving_searches, nullptr;
     for (processor& victim : processors) {
       if (&victim == &p) continue;
       if (item* it = victim.ring.steal_into(p.ring)) return it;
     }
     return nullptr;
   }
-  void sleep_with(processor& p, bool searching) {
+  void sleep_with(processor& p, bool searching, bool moving) {
+    const bool dozes = moving && idle.begin_doze();
     bool early = false;
     if (Breakage == breakage::rescan_before_sleep) early = any_work();
     bool rescan = idle.sleep(p.idle, searching);
     if (Breakage == breakage::no_rescan) rescan = false;
     if (Breakage == breakage::rescan_before_sleep) rescan = rescan && early;
-    const bool work = Breakage == breakage::rescan_before_sleep ? early : rescan && any_work();
-    if (!(rescan && work && idle.rouse(p.idle))) wait_for_signal(p);
+    const bool work = Breakage == breakage::rescan_before_sleep
+                          ? early
+                          : rescan && (moving && (Breakage == breakage::trusts_early || idle.is_dozing())
+                                           ? !inject.is_empty()
+                                           : any_work());
+    if (!(rescan && work && idle.rouse(p.idle))) {
+      if (!wait_for_signal(p, dozes && Breakage != breakage::endless_doze) && !idle.rouse(p.idle))
+        wait_for_signal(p);
+    }
+    if (dozes && Breakage != breakage::doze_goes_on) idle.end_doze();
   }
   item* find_work(processor& p, bool searching) {
     for (;;) {
+      bool moving = false;
       item* it = p.ring.pop();
       if (it == nullptr) it = inject.pop();
-      if (it == nullptr && (searching || (searching = idle.begin_search()))) it = search(p);
+      if (it == nullptr && (searching || (searching = idle.begin_search()))) it = search(p, moving);
       if (it != nullptr) {
         if (searching && idle.end_search() && Breakage != breakage::no_wake_after_finding) work_published();
         return it;
       }
       if (!p.ring.is_empty()) continue;
-      sleep_with(p, searching);
+      sleep_with(p, searching, moving);
       if (stopping.load(memory_order_acquire) != 0) return nullptr;
       searching = true;
     }
@@ -134,6 +156,12 @@ struct idle_model {
                             Breakage == breakage::weak_publish ? memory_order_release : memory_order_seq_cst),
             "there is room");
     if (Breakage != breakage::check_before_publish) work_published();
+  }
+  // For an item that another one has woken.
+  void push_woken(processor& p, item& it) {
+    it.payload = 7;
+    require(p.ring.try_push(&it, memory_order_seq_cst), "there is room");
+    if (idle.should_wake_soon()) wake();
   }
   void submit(item& it) {
     it.payload = 7;
@@ -249,8 +277,45 @@ TEST(idle_model, a_chain_of_hogs_wakes_everybody) {
   expect_holds<chain_model<true>>({.preemptions = 2});
 }
 
+// A fiber wakes two others, one after the other, and hogs its CPU until both are done. The other processors have seen the ring move, and doze or
+// leave it to the one that dozes; then they sleep for good.
+template <breakage Breakage = breakage::none, std::size_t Processors = 2>
+struct doze_model : idle_model<Processors, Breakage> {
+  doze_model() {
+    this->open.store(2);
+    this->moving_searches = static_cast<int>(Processors) - 1;
+    for (auto& p : this->processors) this->idle.add_awake(p.idle);
+    (void)this->idle.end_search();
+  }
+  void threads(thread_list& list) {
+    list.add("hog", [this] {
+      for (item& it : this->items) {
+        this->push_woken(this->processors[0], it);
+        this->wait_done(it);
+      }
+    });
+    for (std::size_t i = 1; i < Processors; ++i) {
+      list.add("worker" + std::to_string(i), [this, i] {
+        bool searching = true;
+        while (item* it = this->find_work(this->processors[i], searching)) {
+          searching = false;
+          this->finish(*it);
+        }
+      });
+    }
+  }
+};
+
+TEST(idle_model, a_dozer_comes_by_again) {
+  expect_holds<doze_model<>>({.preemptions = 2, .store_delays = 1, .timeouts = 1});
+  expect_holds<doze_model<breakage::none, 3>>({.preemptions = 1, .timeouts = 1}, "three processors");
+}
+
 TEST(idle_model, a_missing_step_is_caught) {
   const options o{.preemptions = 3, .store_delays = 1};
+  expect_caught<doze_model<breakage::endless_doze>>(o, "deadlock");
+  expect_caught<doze_model<breakage::doze_goes_on>>(o, "deadlock");
+  expect_caught<doze_model<breakage::trusts_early, 3>>({.preemptions = 1, .timeouts = 1}, "deadlock");
   expect_caught<hog_model<breakage::no_rescan>>(o, "deadlock");
   expect_caught<hog_model<breakage::rescan_before_sleep>>(o, "deadlock");
   expect_caught<hog_model<breakage::weak_publish>>(o, "deadlock");
@@ -295,14 +360,15 @@ struct submit_model : idle_model<2, breakage::none> {
 TEST(idle_model, a_submit_meets_a_beginning_search) { expect_holds<submit_model>({.preemptions = 3}); }
 
 // The checker holds back stores, not read-modify-writes, and reorders no loads: orders of the word's read-modify-writes and of its load
-// survive, while the torn and the dropped ones must not. add_awake runs before the threads; a torn wake shows only in submit_model, with three preemptions.
+// survive, while the torn and the dropped ones must not. Two dozers at once, or none, only cost time: begin_doze() may fail or be torn. add_awake runs before the threads; a torn wake shows only in submit_model, with three preemptions.
 bool orders_the_word(const mutant& m) {
   return m.kind == change::weaken || m.kind == change::weaken_seq_cst ||
+         m.text.find("dozing_.compare_exchange") != std::string::npos ||
          (m.kind == change::tear && m.text.find("fetch_add(one_awake + ") != std::string::npos);
 }
 
 TEST(idle_model, mutants) {
-  expect_mutants_caught<hog_model<>, chain_model<true>, burst_model<>, chain_model<false>>(
+  expect_mutants_caught<hog_model<>, chain_model<true>, burst_model<>, chain_model<false>, doze_model<>>(
       {.preemptions = 2, .max_schedules = 60'000}, "idle.hpp", orders_the_word);
 }
 

@@ -63,6 +63,29 @@ inline void* switch_context_call(context& from, context& to, void* message) noex
   return switch_context_body(from, to, message);
 }
 
+// A function that switches, and so may end on another thread. Its callers see none of its inside, and by the ABI keep nothing in the registers
+// that a switch destroys, named in the asm or not; in itself the compiler holds values only in registers that the file is compiled for. So the
+// switch is inlined into it also where it cannot be inlined everywhere.
+#if defined(__clang__)
+#define TERN_SWITCHES [[gnu::noinline]]
+#else
+#define TERN_SWITCHES [[gnu::noinline, gnu::noipa]]
+#endif
+#if defined(__OPTIMIZE__)
+inline constexpr bool switching_function_inlines = !asan_build && !tsan_build;
+#else
+inline constexpr bool switching_function_inlines = false;
+#endif
+
+// As switch_context(). Requires: the caller is TERN_SWITCHES and has no target attribute, or is inlined into such a function.
+TERN_ALWAYS_INLINE void* switch_context_here(context& from, context& to, void* message) noexcept {
+  if constexpr (switching_function_inlines) {
+    return switch_context_body(from, to, message);
+  } else {
+    return switch_context_call(from, to, message);
+  }
+}
+
 // Saves the running computation to `from` and continues `to`. Returns the message of whoever continues `from` again.
 // Requires: `to` was saved by a completed switch or made by make_context, and is continued by nobody else.
 TERN_ALWAYS_INLINE void* switch_context(context& from, context& to, void* message) noexcept {

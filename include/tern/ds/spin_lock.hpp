@@ -55,7 +55,7 @@ class spin_lock {
   static constexpr unsigned first_backoff = 64;  // pauses
   static constexpr unsigned max_backoff = 256;
   static constexpr std::int64_t first_nap = 20'000;  // ns; the kernel adds its timer slack
-  static constexpr std::int64_t max_nap = 1'000'000;
+  static constexpr std::int64_t max_nap = 200'000;
 
   // relaxed: only a hint, try_lock() decides.
   bool look() noexcept { return state_.load(memory_order_relaxed) == free && try_lock(); }

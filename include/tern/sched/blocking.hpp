@@ -55,7 +55,7 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   s.notice_idle();
 }
 
-inline void leave_blocking(worker& w, fiber& self) noexcept {
+TERN_SWITCHES inline void leave_blocking(worker& w, fiber& self) noexcept {
   scheduler& s = *w.home;
   if (TERN_UNLIKELY(s.gate_.limit() == 0)) dead_fatal();
   // acq_rel: pairs with the collector's claim and its release, which may take as long as a scan of this stack.

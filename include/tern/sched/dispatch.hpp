@@ -48,6 +48,12 @@ TERN_COLD inline void push_overflow(processor& p, fiber& f) noexcept {
   bump(p.counters.overflowed, moved);
 }
 
+// Wakes a processor for what lies in p's ring; the count of its wait begins now. Owner of p.
+TERN_COLD inline void wake_for(processor& p) noexcept {
+  static_cast<void>(p.queue_waits(p.ring.look(), os::now()));
+  p.home->wake_slow();
+}
+
 // Owner of p. Behind all that is queued.
 TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
   if (p.home->idle_.total() == 1) {
@@ -58,7 +64,7 @@ TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
   }
   // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
   if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake())) p.home->wake_for(p);
+  if (TERN_UNLIKELY(p.home->idle_.should_wake())) wake_for(p);
 }
 
 // The same for a fiber that another one has woken. Fibers that wake each other lie here for a moment only: no syscall for them while
@@ -66,14 +72,14 @@ TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
 inline void push_woken(processor& p, fiber& f) noexcept {
   // seq_cst: as in push_tail().
   if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) p.home->wake_for(p);
+  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) wake_for(p);
 }
 
 // Owner of p, for a fiber that yields. No StoreLoad between the push and the look at the sleepers: one that is just falling asleep may
 // be missed, but the fibers that take turns here come by again, and the monitor looks as well.
 TERN_ALWAYS_INLINE void push_yielded(processor& p, fiber& f) noexcept {
   if (TERN_UNLIKELY(!p.ring.try_push(&f))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) p.home->wake_for(p);
+  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) wake_for(p);
 }
 
 // Owner of p, which is of f's runtime.
@@ -191,19 +197,24 @@ inline void finish_park(worker& w, fiber& left) noexcept {
   if (!x.state.finish(stay)) make_ready(left, wake_place::next);
 }
 
+TERN_COLD inline void finish_inject(worker& w, fiber& left) noexcept {
+  mark_saved(w, left);
+  left.home->inject(left);
+}
+
 // First thing after every switch, on the incoming stack.
 TERN_ALWAYS_INLINE void finish_switch(worker& w) noexcept {
   fiber* left = w.left;
-  switch (w.action) {
-    case leave_action::nothing: return;
-    case leave_action::requeue:
-      mark_saved(w, *left);
-      bump(w.held->counters.yields);
-      return push_yielded(*w.held, *left);
-    case leave_action::park: return finish_park(w, *left);
-    case leave_action::inject: mark_saved(w, *left); return left->home->inject(*left);
-    case leave_action::exit: return finish_exit(w, *left);
+  // In this order, which a switch statement would not keep: the fewer instructions an action takes itself.
+  const leave_action action = w.action;
+  if (action == leave_action::requeue) {
+    mark_saved(w, *left);
+    bump(w.held->counters.yields);
+    return push_yielded(*w.held, *left);
   }
+  if (action == leave_action::park) return finish_park(w, *left);
+  if (action == leave_action::exit) return finish_exit(w, *left);
+  if (action == leave_action::inject) finish_inject(w, *left);
 }
 
 // ---- picking ----
@@ -297,19 +308,19 @@ TERN_ALWAYS_INLINE void switch_away(worker& w, fiber& self, fiber* next, leave_a
   w.left = &self;
   w.action = action;
   // A park in a handler or while unwinding (a destructor may park) takes the thread's exception state along.
-  if (TERN_UNLIKELY(w.exceptions->caught != nullptr || w.exceptions->uncaught != 0))
+  if (TERN_UNLIKELY((to_word(w.exceptions->caught) | w.exceptions->uncaught) != 0))
     save_exceptions_slow(w, self);
-  w.left_sanitizer = &self.sanitizer;
+  if constexpr (asan_build || tsan_build) w.left_sanitizer = &self.sanitizer;
   worker* now;
   if (TERN_LIKELY(next != nullptr)) {
     enter_fiber(w, *w.held, *next);
     self.sanitizer.before_switch(next->sanitizer);
-    now = static_cast<worker*>(switch_context(self.saved_context, next->saved_context, &w));
+    now = static_cast<worker*>(switch_context_here(self.saved_context, next->saved_context, &w));
   } else {
     if (w.held != nullptr) w.held->current = nullptr;
     w.current = nullptr;
     self.sanitizer.before_switch(w.sanitizer);
-    now = static_cast<worker*>(switch_context(self.saved_context, w.own_context, &w));
+    now = static_cast<worker*>(switch_context_here(self.saved_context, w.own_context, &w));
   }
   self.sanitizer.after_switch(*now->left_sanitizer);
   finish_switch(*now);
@@ -324,7 +335,7 @@ TERN_ALWAYS_INLINE void switch_away(worker& w, fiber& self, fiber* next, leave_a
   fiber* next = pick_local(p, &self);
   w.left = &self;
   w.action = leave_action::exit;
-  w.left_sanitizer = &self.sanitizer;
+  if constexpr (asan_build || tsan_build) w.left_sanitizer = &self.sanitizer;
   if (TERN_LIKELY(next != nullptr)) {
     enter_fiber(w, p, *next);
     self.sanitizer.before_exit(next->sanitizer);
@@ -402,7 +413,7 @@ TERN_COLD inline void park_thread(waiter& x, os::nanoseconds deadline, park_comm
 }
 
 // Not inlined: the switch clobbers all registers, and its caller should not pay for that on the path that does not wait.
-TERN_NOINLINE inline void park_fiber(waiter& x, park_commit commit, void* argument) noexcept {
+TERN_SWITCHES inline void park_fiber(waiter& x, park_commit commit, void* argument) noexcept {
   worker& w = *current_worker();
   processor* p = w.held;
   if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
@@ -467,14 +478,19 @@ inline bool unpark(waiter& x, wake_place place) noexcept {
 }
 
 // Gives way to the fibers that are queued on this processor.
-inline void yield_fiber(worker& w) noexcept {
+TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
   processor* p = w.held;
-  if (p == nullptr) park_in_blocking();
-  // Nothing is held here. relaxed: poll_safepoint() orders.
-  if (TERN_UNLIKELY((p->request.load(memory_order_relaxed) & request_safepoint) != 0)) poll_safepoint();
+  if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
   fiber* next = pick_local(*p);
-  // An extra processor that is to retire does so in the worker loop. relaxed: a hint that stays set.
-  if (next == nullptr && (p->request.load(memory_order_relaxed) & request_retire) == 0) return;
+  if (TERN_UNLIKELY(next == nullptr)) {
+    // Nothing is held here, so this is a safepoint. relaxed: poll_safepoint() orders.
+    if ((p->request.load(memory_order_relaxed) & request_safepoint) != 0) {
+      poll_safepoint();
+      next = pick_local(*p);
+    }
+    // An extra processor that is to retire does so in the worker loop. relaxed: a hint that stays set.
+    if (next == nullptr && (p->request.load(memory_order_relaxed) & request_retire) == 0) return;
+  }
   switch_away(w, *w.current, next, leave_action::requeue);
 }
 

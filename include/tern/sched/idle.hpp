@@ -9,10 +9,14 @@
 //                      that finds work calls end_search(); the last one wakes another, since more may follow.
 //             Sleep    1. enter the list and leave the word in one locked step (RMW)   2. where no searcher is left, rescan all
 //                      queues   3. where it finds something it takes itself out again (rouse) and searches on.
+//             Doze     A sleep that ends by itself, of one that has seen the others' rings move: begin_doze, sleep without step 2, end_doze when
+//                      awake again, search. Submits of woken fibers wake nobody meanwhile (should_wake_soon). Another one that has seen the
+//                      same asks is_dozing() in step 2 and leaves the rings to the dozer.
 // Invariants  I1 a processor is in exactly one of awake, sleeping_, lent_: awake + |sleeping_| + |lent_| = total. Asserted.
 //             I2 work published while nobody searches is seen by a rescan or leads to a wake, by the StoreLoad on both sides.
 // Ordering    Submit: store work, load word. Sleep: RMW word, load work. All four seq_cst, so one of the two sees the other.
 //             Who leaves searchers behind sleeps without a rescan: the last of them rescans later.
+//             Doze: submit stores work, loads the word, loads dozing; a dozer stores dozing and later sleeps for good with RMW and rescan.
 // Rejected    An RMW by each submit: one contended line for all spawns. Waking always: a ping-pong of two fibers would bounce
 //             between cores. Sleeper sets as bit masks: a limit on processors.
 // References  The Go scheduler (Vyukov 2012) and tokio's idle set have the same two counters.
@@ -84,6 +88,9 @@ class idle_set {
     std::uint32_t none = 0;
     return dozing_.compare_exchange_strong(none, 1, memory_order_seq_cst, memory_order_relaxed);
   }
+  // Asked after sleep(): true if somebody dozes, who looks at all queues when that ends. seq_cst: pairs with end_doze(); else the dozer is
+  // relied on by one that it does not know of any more.
+  bool is_dozing() const noexcept { return dozing_.load(memory_order_seq_cst) != 0; }
   // When it is awake and searching again.
   void end_doze() noexcept { dozing_.store(0, memory_order_seq_cst); }
 

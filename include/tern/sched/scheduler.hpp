@@ -105,11 +105,6 @@ class scheduler {
     if (TERN_UNLIKELY(idle_.should_wake())) wake_slow();
   }
   void wake_slow() noexcept;
-  // The same where the work lies in p's ring; the count of its wait begins now. Owner of p.
-  TERN_COLD void wake_for(processor& p) noexcept {
-    static_cast<void>(p.queue_waits(p.ring.look(), os::now()));
-    wake_slow();
-  }
 
   // True if a queue holds work that a searcher could take now. `adopting` also counts what only its own processor's next
   // runner finds: timers of lent ones.

@@ -1,8 +1,9 @@
 // Worker loop: what a worker does between fibers - look for work, sleep, adopt, retire.
 //
 // Context     Runs on the worker's own stack. dispatch.hpp comes here when a processor's own queues are empty.
-// Protocol    Search    rounds over: request word, own queues, inject queue, every other processor's ring (half of it is taken) and due
-//                       timers; run_next of a processor that has run one fiber for 20 us. Then sleep as idle.hpp tells.
+// Protocol    Search    rounds over: request word, own queues, inject queue, every other processor's ring (half of it is taken, where something has
+//                       lain there for 10 us or it is long) and due timers; run_next of a processor that has run one fiber for 20 us. Then sleep
+//                       as idle.hpp tells.
 //             Sleep     1. enter the idle set   2. rescan where no searcher is left   3. processor_release, wait for a signal or the
 //                       own heap's earliest deadline, processor_acquire. Either way the worker comes back as a searcher.
 // Invariants  I1 `searching` equals the worker's share in the idle set's count.
@@ -192,7 +193,8 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   const bool dozes = moving && s.idle_.begin_doze();
   const bool rescan = s.idle_.sleep(p.idle, searching);
   const bool again =
-      (rescan && (moving ? !s.inject_.is_empty() : s.any_work(false))) || missed_installation(told);
+      (rescan && (moving && s.idle_.is_dozing() ? !s.inject_.is_empty() : s.any_work(false))) ||
+      missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     s.notice_idle();
@@ -240,7 +242,7 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
 }
 
 // Runs the processor that w has been given, awake and searching, until it is lost, retired or the runtime stops.
-inline void run_processor(worker& w, processor& first) noexcept {
+TERN_SWITCHES inline void run_processor(worker& w, processor& first) noexcept {
   attach(w, first);
   hook_acquire(first);
   w.home->notice_awake();
@@ -257,7 +259,7 @@ inline void run_processor(worker& w, processor& first) noexcept {
     w.left_sanitizer = &w.sanitizer;
     enter_fiber(w, *w.held, *f);
     w.sanitizer.before_switch(f->sanitizer);
-    switch_context(w.own_context, f->saved_context, &w);
+    switch_context_here(w.own_context, f->saved_context, &w);
     w.sanitizer.after_switch(*w.left_sanitizer);
     finish_switch(w);
   }
