@@ -11,6 +11,10 @@
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/thread.hpp>
 
+namespace tern::inline v1::detail {
+struct runtime_access;
+}
+
 namespace tern::inline v1 {
 
 /// A scheduler: M OS threads that run any number of fibers. Several may live in one process, one after the other or at once.
@@ -72,8 +76,17 @@ class runtime {
   std::size_t dump(std::FILE* to) const { return detail::dump_fibers(scheduler_, to); }
 
  private:
+  friend struct detail::runtime_access;
   mutable detail::scheduler scheduler_;
 };
+
+namespace detail {
+
+struct runtime_access {
+  static scheduler& scheduler_of(runtime& rt) noexcept { return rt.scheduler_; }
+};
+
+}  // namespace detail
 
 /// Runs `f` as the first fiber of a runtime of its own; returns its result after every fiber has ended.
 template <class F>
