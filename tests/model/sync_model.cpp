@@ -72,6 +72,19 @@ TEST(mutex_model, excludes_and_wakes) {
   expect_holds<mutex_model<1, 1, 0, 2>>({.preemptions = 3, .timeouts = 2}, "two may give up");
 }
 
+// A waiter whose time ends while the mutex is unlocked, and one that only tries: who takes its turn?
+struct mutex_late_model : mutex_model<0, 0, 1, 1> {
+  mutex_late_model() { m.lock(); }
+  void threads(thread_list& list) {
+    list.add("unlocker", [this] { m.unlock(); });
+    mutex_model<0, 0, 1, 1>::threads(list);
+  }
+};
+
+TEST(mutex_model, a_turn_that_comes_late) {
+  expect_holds<mutex_late_model>({.preemptions = 4, .timeouts = 1});
+}
+
 // `Permits` at the start, releasers that give more, acquirers that take one; `Timed` of them may give up.
 template <unsigned Permits, int Releasers, int Acquirers, int Timed>
 struct semaphore_model {
@@ -201,7 +214,7 @@ TEST(claim_model, one_winner) { expect_holds<claim_model>({.preemptions = 3}); }
 constexpr options mutant_options{.preemptions = 3, .timeouts = 1, .max_schedules = 200'000};
 
 TEST(mutex_model, mutants) {
-  expect_mutants_caught<mutex_model<2, 1, 0>, mutex_model<2, 1, 1>, mutex_model<1, 1, 0, 1>,
+  expect_mutants_caught<mutex_model<2, 1, 0>, mutex_late_model, mutex_model<2, 1, 1>, mutex_model<1, 1, 0, 1>,
                         mutex_model<3, 1, 0>, mutex_model<2, 2, 0>, mutex_model<2, 1, 0, 1>,
                         mutex_model<1, 2, 0, 1>, mutex_model<1, 1, 1, 1>>(
       mutant_options, "mutex.hpp", [](const mutant& m) {
