@@ -97,7 +97,7 @@ struct waits {
 }  // namespace
 
 TEST_P(sched_cancel, every_wait_ends) {
-  run([] {
+  run_detached([] {
     waits w;
     for (auto& one : w.all()) {
       tern::nursery n;
@@ -133,7 +133,7 @@ TEST_P(sched_cancel, every_wait_ends) {
 }
 
 TEST_P(sched_cancel, an_exception_cancels_the_others_and_is_the_one_that_is_rethrown) {
-  run([] {
+  run_detached([] {
     tern::channel<int> c;
     tern::nursery n;
     for (int i = 0; i < 4; ++i) n.spawn([&] { static_cast<void>(c.receive()); });
@@ -154,7 +154,7 @@ TEST_P(sched_cancel, an_exception_cancels_the_others_and_is_the_one_that_is_reth
 }
 
 TEST_P(sched_cancel, deadlines) {
-  run([] {
+  run_detached([] {
     tern::channel<int> c;
     {
       tern::nursery n{tern::nursery::clock::now() + 2ms};
@@ -190,7 +190,7 @@ TEST_P(sched_cancel, deadlines) {
 }
 
 TEST_P(sched_cancel, opting_out) {
-  run([] {
+  run_detached([] {
     tern::nursery n{tern::cancel_mode::token_only};
     tern::channel<int> c;
     std::optional<int> got;
@@ -235,7 +235,7 @@ TEST_P(sched_cancel, opting_out) {
 }
 
 TEST_P(sched_cancel, a_condition_variable_heeds_a_stop_token) {
-  run([] {
+  run_detached([] {
     tern::mutex m;
     tern::condition_variable v;
     tern::nursery n{tern::cancel_mode::token_only};
@@ -258,7 +258,7 @@ TEST_P(sched_cancel, a_condition_variable_heeds_a_stop_token) {
 // Values are neither lost nor doubled, whenever the cancellation comes; by fibers, by threads, and by deadlines.
 TEST_P(sched_cancel, at_random_moments) {
   const unsigned p = GetParam();
-  run([p] {
+  run_detached([p] {
     tern::detail::fast_random r{tern_test::seed() * 8 + p};
     const int rounds = tern_test::scale(tern_test::is_emulated() ? 10 : 80);
     for (int round = 0; round < rounds; ++round) {
@@ -328,7 +328,7 @@ TEST_P(sched_cancel, at_random_moments) {
 
 // Joins that end and are cancelled at the same time.
 TEST_P(sched_cancel, joins_at_random_moments) {
-  run([] {
+  run_detached([] {
     const int rounds = tern_test::scale(tern_test::is_emulated() ? 20 : 300);
     for (int round = 0; round < rounds; ++round) {
       tern::nursery n;

@@ -29,7 +29,7 @@ struct counted {
 
 TEST_P(sched_fiber_local, each_fiber_and_thread_has_its_own) {
   tern::fiber_local<counted> mine;
-  run([&] {
+  run_detached([&] {
     EXPECT_FALSE(mine.has_value());
     mine->value = -1;
     sync_test::in_parallel(20, 2, [&](unsigned i) {
@@ -52,7 +52,7 @@ TEST_P(sched_fiber_local, each_fiber_and_thread_has_its_own) {
 }
 
 TEST_P(sched_fiber_local, values_end_before_the_join_newest_first_and_may_wait) {
-  run([] {
+  run_detached([] {
     struct note {
       std::string* log = nullptr;
       char name = 0;
@@ -89,7 +89,7 @@ TEST_P(sched_fiber_local, values_end_before_the_join_newest_first_and_may_wait) 
 }
 
 TEST_P(sched_fiber_local, many_of_them_and_indices_that_are_used_again) {
-  run([] {
+  run_detached([] {
     std::vector<std::unique_ptr<tern::fiber_local<int>>> all;
     for (int i = 0; i < 100; ++i) {
       all.push_back(std::make_unique<tern::fiber_local<int>>());
@@ -117,7 +117,7 @@ TEST_P(sched_fiber_local, many_of_them_and_indices_that_are_used_again) {
 }
 
 TEST_P(sched_job_pool, results_exceptions_and_bounds) {
-  run([] {
+  run_detached([] {
     tern::job_pool pool{{.most = 3}};
     std::atomic<int> inside{0}, highest{0};
     std::vector<tern::job<int>> all;
@@ -155,7 +155,7 @@ TEST_P(sched_job_pool, results_exceptions_and_bounds) {
 }
 
 TEST_P(sched_job_pool, a_full_queue_blocks_or_refuses) {
-  run([] {
+  run_detached([] {
     for (const auto full : {tern::when_full::block, tern::when_full::refuse}) {
       tern::job_pool pool{{.least = 1, .most = 1, .queue_bound = 2, .full = full}};
       tern::channel<int> gate;
@@ -186,7 +186,7 @@ TEST_P(sched_job_pool, a_full_queue_blocks_or_refuses) {
 }
 
 TEST_P(sched_job_pool, idle_fibers_end_and_least_stay) {
-  run([] {
+  run_detached([] {
     tern::job_pool pool{{.least = 1, .most = 4, .idle_time = 100us}};
     tern::wait_group together{4};
     for (int i = 0; i < 4; ++i)
@@ -202,7 +202,7 @@ TEST_P(sched_job_pool, idle_fibers_end_and_least_stay) {
 }
 
 TEST_P(sched_job_pool, shutdown_runs_or_drops_what_is_queued) {
-  run([] {
+  run_detached([] {
     for (const bool drop : {false, true}) {
       tern::job_pool pool{{.most = 1, .queue_bound = 1}};
       tern::channel<int> gate;
