@@ -6,6 +6,7 @@
 #include <tern/sync/condition_variable.hpp>
 #include <tern/sync/mutex.hpp>
 #include <tern/sync/once.hpp>
+#include <tern/sync/rw_mutex.hpp>
 #include <tern/sync/select.hpp>
 #include <tern/sync/semaphore.hpp>
 #include <tern/sync/wait_group.hpp>

@@ -5,48 +5,18 @@
 #include <tern/sync/wait_group.hpp>
 
 #include "expect.hpp"
+#include "sync_parking.hpp"
 
 namespace {
 
 using namespace tern_model;
-
-// A model thread that waits, in the place of fibers. The clock jumps 2 ms at each look, so that starvation comes about.
-struct model_parking {
-  struct waiter {
-    waiter(const char*, const void*) {}
-    void rearm() { state.store(0, tern::detail::memory_order_relaxed); }
-    atomic<std::uint32_t> state{0};
-    bool timed = false;
-  };
-  static inline tern::detail::os::nanoseconds clock = 0;
-
-  template <class Lock>
-  static void park(waiter& w, Lock& lock) {
-    lock.unlock();
-    while (w.state.load(tern::detail::memory_order_acquire) == 0) model_futex::wait(w.state, 0);
-  }
-  template <class Lock>
-  static bool park_until(waiter& w, tern::detail::os::nanoseconds deadline, Lock& lock) {
-    w.timed = true;
-    lock.unlock();
-    while (w.state.load(tern::detail::memory_order_acquire) == 0)
-      if (!model_futex::wait_until(w.state, 0, deadline)) return false;
-    return true;
-  }
-  static void unpark(waiter& w) {
-    w.state.store(1, tern::detail::memory_order_release);
-    model_futex::wake(w.state, 1);
-  }
-  static bool is_timed(const waiter& w) { return w.timed; }
-  static tern::detail::os::nanoseconds now() { return clock += 2'000'000; }
-};
 
 using mutex = tern::detail::basic_mutex<model_atomics, model_parking, model_mutex, 0>;
 using semaphore = tern::detail::basic_semaphore<model_atomics, model_parking, model_mutex>;
 using wait_group = tern::detail::basic_wait_group<model_atomics, model_parking, model_mutex>;
 
 // Threads that each pass the section `Rounds` times; some try_lock only.
-template <int Lockers, int Rounds, int Triers>
+template <int Lockers, int Rounds, int Triers, int Timed = 0>
 struct mutex_model {
   mutex m;
   model_var<int> inside{0};
@@ -77,9 +47,18 @@ struct mutex_model {
           ++passed;
         }
       });
+    for (int i = 0; i < Timed; ++i)
+      list.add("timed" + std::to_string(i), [this] {
+        if (m.try_lock_until_ns(1)) {
+          section();
+          m.unlock();
+        } else {
+          ++passed;
+        }
+      });
   }
   // The destructor of the mutex also ends the process when a bit is left.
-  void finally() { require(passed == Lockers * Rounds + Triers, "everybody passed"); }
+  void finally() { require(passed == Lockers * Rounds + Triers + Timed, "everybody passed"); }
 };
 
 TEST(mutex_model, excludes_and_wakes) {
@@ -87,6 +66,23 @@ TEST(mutex_model, excludes_and_wakes) {
   expect_holds<mutex_model<3, 1, 0>>({.preemptions = 3}, "three");
   expect_holds<mutex_model<2, 1, 1>>({.preemptions = 3}, "two and a trier");
   expect_holds<mutex_model<3, 2, 0>>({.preemptions = 2}, "three, twice");
+  expect_holds<mutex_model<1, 1, 0, 1>>({.preemptions = 4, .timeouts = 1}, "one may give up");
+  expect_holds<mutex_model<2, 1, 0, 1>>({.preemptions = 3, .timeouts = 1}, "one of three may give up");
+  expect_holds<mutex_model<1, 2, 0, 1>>({.preemptions = 3, .timeouts = 1}, "one may give up, another twice");
+  expect_holds<mutex_model<1, 1, 0, 2>>({.preemptions = 3, .timeouts = 2}, "two may give up");
+}
+
+// A waiter whose time ends while the mutex is unlocked, and one that only tries: who takes its turn?
+struct mutex_late_model : mutex_model<0, 0, 1, 1> {
+  mutex_late_model() { m.lock(); }
+  void threads(thread_list& list) {
+    list.add("unlocker", [this] { m.unlock(); });
+    mutex_model<0, 0, 1, 1>::threads(list);
+  }
+};
+
+TEST(mutex_model, a_turn_that_comes_late) {
+  expect_holds<mutex_late_model>({.preemptions = 4, .timeouts = 1});
 }
 
 // `Permits` at the start, releasers that give more, acquirers that take one; `Timed` of them may give up.
@@ -137,7 +133,7 @@ TEST(semaphore_model, permits_are_conserved) {
 }
 
 // Workers count down; waiters wait; a second round begins at once.
-template <int Workers, int Waiters, bool Again>
+template <int Workers, int Waiters, bool Again, int Timed = 0>
 struct wait_group_model {
   wait_group g{Workers};
   model_var<int> payload{0};
@@ -159,8 +155,13 @@ struct wait_group_model {
         require(payload == 7, "what came before done() is visible");
         ++returned;
       });
+    for (int i = 0; i < Timed; ++i)
+      list.add("timed" + std::to_string(i), [this] {
+        if (g.wait_until_ns(1)) require(payload == 7, "what came before done() is visible");
+        ++returned;
+      });
   }
-  void finally() { require(returned == Waiters, "every wait returned"); }
+  void finally() { require(returned == Waiters + Timed, "every wait returned"); }
 };
 
 TEST(wait_group_model, waits_end_at_zero) {
@@ -168,6 +169,28 @@ TEST(wait_group_model, waits_end_at_zero) {
   expect_holds<wait_group_model<1, 2, false>>({.preemptions = 4}, "two waiters");
   expect_holds<wait_group_model<1, 2, true>>({.preemptions = 3}, "used again");
   expect_holds<wait_group_model<2, 1, true>>({.preemptions = 3}, "used again by one of two");
+  expect_holds<wait_group_model<2, 0, false, 1>>({.preemptions = 4, .timeouts = 1}, "one may give up");
+  expect_holds<wait_group_model<1, 1, true, 1>>({.preemptions = 3, .timeouts = 1}, "one of two may give up");
+}
+
+// A group that never comes to zero: who gives up takes its share of the word along, beside a worker that changes the count.
+struct wait_group_left_model {
+  wait_group g{1};
+  void threads(thread_list& list) {
+    list.add("timed", [this] { require(!g.wait_until_ns(1), "the count is not zero"); });
+    list.add("worker", [this] {
+      g.add(2);
+      g.add(-1);
+    });
+  }
+  // The destructor of the group ends the process when a waiter is left.
+  void finally() {
+    g.add(-1);  // one is left
+  }
+};
+
+TEST(wait_group_model, giving_up_leaves_the_count) {
+  expect_holds<wait_group_left_model>({.preemptions = 4, .timeouts = 1});
 }
 
 // A select's case and the timer both try to claim: exactly one wins.
@@ -191,11 +214,13 @@ TEST(claim_model, one_winner) { expect_holds<claim_model>({.preemptions = 3}); }
 constexpr options mutant_options{.preemptions = 3, .timeouts = 1, .max_schedules = 200'000};
 
 TEST(mutex_model, mutants) {
-  expect_mutants_caught<mutex_model<2, 1, 0>, mutex_model<2, 1, 1>, mutex_model<3, 1, 0>,
-                        mutex_model<2, 2, 0>>(mutant_options, "mutex.hpp", [](const mutant& m) {
-    // The fast paths of lock() and unlock(): where one fails, the slow path does the same.
-    return m.kind == change::drop && m.text.find("if (TERN_UNLIKELY(") == 0;
-  });
+  expect_mutants_caught<mutex_model<2, 1, 0>, mutex_late_model, mutex_model<2, 1, 1>, mutex_model<1, 1, 0, 1>,
+                        mutex_model<3, 1, 0>, mutex_model<2, 2, 0>, mutex_model<2, 1, 0, 1>,
+                        mutex_model<1, 2, 0, 1>, mutex_model<1, 1, 1, 1>>(
+      mutant_options, "mutex.hpp", [](const mutant& m) {
+        // The fast paths of lock() and unlock(): where one fails, the slow path does the same.
+        return m.kind == change::drop && m.text.find("if (TERN_UNLIKELY(") == 0;
+      });
 }
 TEST(semaphore_model, mutants) {
   expect_mutants_caught<semaphore_model<0, 1, 2, 0>, semaphore_model<1, 1, 2, 0>, semaphore_model<0, 1, 1, 1>,
@@ -204,7 +229,8 @@ TEST(semaphore_model, mutants) {
 }
 TEST(wait_group_model, mutants) {
   expect_mutants_caught<wait_group_model<2, 1, false>, wait_group_model<1, 2, false>,
-                        wait_group_model<2, 1, true>, wait_group_model<1, 2, true>>(
+                        wait_group_model<2, 1, true>, wait_group_model<1, 2, true>,
+                        wait_group_model<2, 0, false, 1>, wait_group_left_model>(
       mutant_options, "wait_group.hpp", [](const mutant&) { return false; });
 }
 

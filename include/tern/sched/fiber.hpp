@@ -26,6 +26,8 @@
 namespace tern::inline v1::detail {
 
 class scheduler;
+struct cancel_state;  // cancel.hpp
+struct local_table;   // local_table.hpp
 
 // What the C++ runtime keeps per thread about exceptions in flight (Itanium ABI, __cxa_eh_globals).
 struct exception_globals {
@@ -46,6 +48,8 @@ struct alignas(cache_line_size) fiber {
     started = 32,               // has been switched to at least once
     in_blocking = 64,           // runs without a processor, inside tern::blocking
     own_size = 128,             // the slot is not of the runtime's usual size
+    cancellable = 256,          // `cancel` is set, and the waits of this fiber heed it
+    has_locals = 512,           // `locals` is set
   };
 
   // join_word values other than a waiter's address.
@@ -79,6 +83,8 @@ struct alignas(cache_line_size) fiber {
     std::exception_ptr error;  // lives while has_error is set
   };
   exception_globals saved_globals;
+  local_table* locals;       // valid while has_locals is set
+  cancel_state* cancel;      // valid while cancellable is set; also behind a shield
   char name[name_capacity];  // valid while has_name is set; zero-terminated
   [[no_unique_address]] sanitizer_fiber sanitizer;
 

@@ -1,6 +1,15 @@
-// tern::nursery: fibers that end before the scope that started them.
+// tern::nursery: fibers that end before the scope that started them, and that can be cancelled together.
+//
+// Structure   children_ counts; living_ lists the cancel_state of each child that has begun, which lies on the child's stack. The deadline is
+//             kept by a fiber of its own, the watcher, which exists only while there is a deadline and a child.
+// Protocol    Child    1. link its cancel_state, cancelled where the nursery is   2. run   3. no longer cancellable: destroy the function
+//                      4. under lock_: unlink, keep the first error, count down; wake whoever waits.
+//             Cancel   request_stop on the tokens, then under lock_: mark, and cancel each living child (cancel.hpp).
+//             Wait     children first, then the watcher is told to end.
+// Invariants  I1 after the count is zero nobody but the waiting one touches the nursery. I2 lock_ is taken before a child's own lock.
 #pragma once
 
+#include <chrono>
 #include <exception>
 #include <optional>
 #include <stop_token>
@@ -9,19 +18,38 @@
 #include <utility>
 
 #include <tern/ds/spin_lock.hpp>
+#include <tern/sched/cancel.hpp>
 #include <tern/sched/spawn.hpp>
 #include <tern/sched/thread.hpp>
 
 namespace tern::inline v1 {
 
-/// A scope for fibers: wait() and the destructor return after all of them have ended. The first exception asks the others to stop
-/// (through the stop token that a child may take as its argument) and is rethrown by wait().
+/// What cancelling a nursery does to its children.
+enum class cancel_mode : std::uint8_t {
+  interrupt,   ///< the stop token is set, and waits of the children throw cancelled
+  token_only,  ///< the stop token is set; a child that waits waits on
+};
+
+/// A scope for fibers: wait() and the destructor return after all of them have ended. The first exception cancels the others and is
+/// rethrown by wait(); cancel() and a deadline cancel them as well.
 ///
-/// spawn() may also be called by the children. wait() and the destructor are for one fiber or thread at a time. A pending exception
-/// that no wait() has taken terminates the process in the destructor.
+/// A cancelled child's waits throw tern::cancelled: sending, receiving and select, sleeping, joining, a condition variable, semaphore or
+/// wait group, a nursery's wait (which first cancels its own children). Only a wait throws: what need not wait is done as ever, and what the wait
+/// got before the cancellation it returns. Not cancelled: locking a mutex, destructors while an exception unwinds, a
+/// cancellation_shield, tern::blocking. Children of children are cancelled if they are in a nursery, too.
+///
+/// spawn() may also be called by the children, cancel() by anybody. wait() and the destructor are for one fiber or thread at a time. A
+/// pending exception that no wait() has taken terminates the process in the destructor.
 class nursery {
  public:
-  nursery() = default;
+  using clock = std::chrono::steady_clock;
+
+  explicit nursery(cancel_mode mode = cancel_mode::interrupt) noexcept : mode_{mode} {}
+  /// Cancels the children at `deadline`.
+  explicit nursery(clock::time_point deadline, cancel_mode mode = cancel_mode::interrupt) noexcept
+      : mode_{mode} {
+    deadline_ = as_deadline(deadline - clock::now());
+  }
   nursery(const nursery&) = delete;
   nursery& operator=(const nursery&) = delete;
   ~nursery() {
@@ -35,7 +63,8 @@ class nursery {
     }
   }
 
-  /// Starts a child: f(std::stop_token) if it can be called so, else f(). Throws as the constructor of thread does.
+  /// Starts a child: f(std::stop_token) if it can be called so, else f(). Throws as the constructor of thread does. In a nursery that is
+  /// cancelled the child runs as well, cancelled from its beginning.
   template <class F>
     requires(std::is_invocable_v<std::decay_t<F>&> || std::is_invocable_v<std::decay_t<F>&, std::stop_token>)
   void spawn(F&& f) {
@@ -50,84 +79,252 @@ class nursery {
       ++children_;
     }
     try {
+      if (TERN_UNLIKELY(needs_watcher())) start_watcher();
       using function = std::optional<std::decay_t<F>>;
       detail::spawn_fiber(s, child<std::decay_t<F>>{this, function{std::in_place, std::forward<F>(f)}},
                           {.name = a.name, .stack_size = a.stack_size, .detached = true});
     } catch (...) {
-      child_ended(nullptr);
+      child_ended(nullptr, nullptr);
       throw;
     }
   }
 
   /// Waits for all children, also for those that are started meanwhile; then rethrows the first exception, once. The nursery may
-  /// be used again.
+  /// be used again; after an exception it is not cancelled any more, after cancel() or its deadline it stays cancelled. Throws cancelled if the caller is
+  /// a child of another nursery that has been cancelled, after its own children have been cancelled and have ended.
   void wait() {
-    wait_for_children();
+    const bool interrupted = !wait_for_children();
     if (std::exception_ptr e = std::exchange(error_, nullptr)) {
       stop_ = std::stop_source{};
+      cancelled_ = false;
       std::rethrow_exception(std::move(e));
     }
+    if (interrupted) throw cancelled{};
   }
 
-  /// Asks the children to stop.
+  /// Asks the children to stop, through their tokens alone.
   void request_stop() noexcept { stop_.request_stop(); }
   std::stop_token get_stop_token() const noexcept { return stop_.get_token(); }
 
+  /// request_stop(), and the waits of all children throw cancelled from now on. From anywhere, any number of times. O(children).
+  void cancel() noexcept {
+    stop_.request_stop();
+    detail::lock_scope hold{lock_};
+    cancel_locked();
+  }
+  /// cancel() after `d`; replaces the deadline there is. Throws when no fiber can be started for it.
+  template <class Rep, class Period>
+  void cancel_after(const std::chrono::duration<Rep, Period>& d) {
+    set_deadline(as_deadline(d));
+  }
+  void cancel_at(clock::time_point t) { set_deadline(as_deadline(t - clock::now())); }
+
+  /// True from cancel(), the deadline or the first exception on.
+  bool is_cancelled() const noexcept {
+    detail::lock_scope hold{lock_};
+    return cancelled_;
+  }
+
  private:
+  using cancelling = detail::basic_cancel_state<>;
+
   template <class F>
   struct child {
     nursery* home;
     std::optional<F> function;
     void operator()() {
       std::exception_ptr error;
+      detail::cancel_state state;
+      home->child_begins(state);
       try {
         if constexpr (std::is_invocable_v<F&, std::stop_token>)
           static_cast<void>((*function)(home->stop_.get_token()));
         else
           static_cast<void>((*function)());
+      } catch (const cancelled&) {
+        if (!home->is_cancelled()) error = std::current_exception();
       } catch (...) {
         error = std::current_exception();
       }
-      function.reset();  // what it holds ends before the scope does
-      home->child_ended(std::move(error));
+      // What follows runs to its end: what the function holds ends before the scope does.
+      detail::current_fiber()->flags &= ~static_cast<std::uint32_t>(detail::fiber::cancellable);
+      function.reset();
+      home->child_ended(std::move(error), &state);
     }
   };
 
-  void child_ended(std::exception_ptr error) noexcept {
+  template <class Rep, class Period>
+  static detail::os::nanoseconds as_deadline(const std::chrono::duration<Rep, Period>& d) noexcept {
+    const double ns = std::chrono::duration<double, std::nano>(d).count();
+    if (ns <= 0) return detail::os::now();
+    return ns >= 9.2e18
+               ? detail::os::never
+               : detail::os::deadline_after(detail::os::now(), static_cast<detail::os::nanoseconds>(ns) + 1);
+  }
+
+  // ---- children ----
+
+  void child_begins(detail::cancel_state& state) noexcept {
+    if (mode_ == cancel_mode::token_only) return;
+    detail::fiber& self = *detail::current_fiber();
+    detail::lock_scope hold{lock_};
+    living_.push_back(state);
+    if (cancelled_) state.cancel();
+    self.cancel = &state;
+    self.flags |= detail::fiber::cancellable;
+  }
+
+  void child_ended(std::exception_ptr error, detail::cancel_state* state) noexcept {
     const bool failed = error != nullptr;
     if (failed) {
       detail::lock_scope hold{lock_};
       if (error_ == nullptr) error_ = std::move(error);
     }
-    if (failed) stop_.request_stop();
+    if (failed) cancel();
     error = nullptr;  // a later one than the first: it ends before the scope does
     detail::waiter* waiting = nullptr;
     {
       detail::lock_scope hold{lock_};
-      if (--children_ == 0) waiting = std::exchange(waiting_, nullptr);
+      if (state != nullptr && state->hook.is_linked()) living_.erase(*state);
+      if (--children_ == 0) waiting = take_waiting_locked();
     }
     // The nursery may be gone from here on.
     if (waiting != nullptr) detail::unpark(*waiting);
   }
 
-  void wait_for_children() noexcept {
-    for (;;) {
-      lock_.lock();
-      if (children_ == 0) return lock_.unlock();
-      detail::waiter w{"nursery", this};
-      waiting_ = &w;
-      const auto unlock = [](detail::waiter&, void* self) noexcept -> bool {
-        static_cast<nursery*>(self)->lock_.unlock();
-        return true;
-      };
-      detail::park(w, unlock, this);
-    }
+  void cancel_locked() noexcept {
+    cancelled_ = true;
+    for (cancelling* c = living_.front(); c != nullptr; c = living_.next(*c)) c->cancel();
   }
 
-  detail::spin_lock<> lock_;
-  std::size_t children_ = 0;           // lock_
-  detail::waiter* waiting_ = nullptr;  // lock_
-  std::exception_ptr error_;           // lock_ while children live
+  // Whom the caller wakes once it has dropped lock_. A waiter that comes back to lock_ is woken here.
+  detail::waiter* take_waiting_locked() noexcept {
+    detail::waiter* w = std::exchange(waiting_, nullptr);
+    if (w == nullptr || w->kind == detail::waiter_kind::single) return w;
+    detail::unpark(*w);
+    return nullptr;
+  }
+
+  // ---- waiting ----
+
+  static bool drop_lock(detail::waiter&, void* self) noexcept {
+    static_cast<nursery*>(self)->lock_.unlock();
+    return true;
+  }
+
+  // Requires: lock_; drops it. Waits for one of the events after which the caller looks again. False: cancelled.
+  bool wait_once(const char* what, bool may_cancel) noexcept {
+    detail::waiter w{what, this};
+    waiting_ = &w;
+    if (!may_cancel || !detail::is_cancellable(w)) {
+      detail::park(w, &drop_lock, this);
+      return true;
+    }
+    const bool told =
+        detail::park_cancellable(w, detail::os::never, &drop_lock, this) == detail::wake_reason::notified;
+    detail::lock_scope hold{lock_};
+    if (waiting_ == &w) waiting_ = nullptr;
+    return told;
+  }
+
+  // False: the caller was cancelled meanwhile, and so were the children.
+  bool wait_for_children() noexcept {
+    bool told = true;
+    for (;;) {
+      lock_.lock();
+      if (children_ == 0) break;
+      if (wait_once("nursery", told) || !told) continue;
+      told = false;
+      cancel();
+    }
+    // Nobody spawns any more; the watcher may be firing.
+    while (watching_) {
+      watcher_ends_ = true;
+      if (detail::waiter* w = std::exchange(watcher_, nullptr)) detail::unpark(*w);
+      static_cast<void>(wait_once("nursery", false));
+      lock_.lock();
+    }
+    watcher_ends_ = false;
+    lock_.unlock();
+    return told;
+  }
+
+  // ---- the deadline ----
+
+  static constexpr detail::os::nanoseconds passed = 0;  // of deadline_: the watcher has cancelled
+
+  bool needs_watcher() const noexcept {
+    detail::lock_scope hold{lock_};
+    return deadline_ != detail::os::never && deadline_ != passed && !watching_;
+  }
+  void set_deadline(detail::os::nanoseconds deadline) {
+    bool start = false;
+    {
+      detail::lock_scope hold{lock_};
+      deadline_ = deadline;
+      start = children_ != 0 && !watching_ && deadline != detail::os::never;
+      if (detail::waiter* w = std::exchange(watcher_, nullptr)) detail::unpark(*w);  // it looks again
+    }
+    if (start) start_watcher();
+  }
+  // Another child may do the same at the same time.
+  void start_watcher() {
+    {
+      detail::lock_scope hold{lock_};
+      if (std::exchange(watching_, true)) return;
+    }
+    try {
+      detail::spawn_fiber(detail::home_scheduler(), [this] { watch(); },
+                          {.name = "nursery deadline", .detached = true});
+    } catch (...) {
+      watcher_ended();
+      throw;
+    }
+  }
+  void watch() noexcept {
+    for (;;) {
+      lock_.lock();
+      if (watcher_ends_ || deadline_ == detail::os::never) break;
+      if (detail::os::now() >= deadline_) {
+        deadline_ = passed;
+        lock_.unlock();
+        cancel();
+        lock_.lock();
+        if (deadline_ == passed) break;  // else a new one has been set
+        lock_.unlock();
+        continue;
+      }
+      detail::waiter w{"nursery deadline", this, detail::waiter_kind::multi};
+      watcher_ = &w;
+      static_cast<void>(detail::park_until(w, deadline_, &drop_lock, this));
+      detail::lock_scope hold{lock_};
+      if (watcher_ == &w) watcher_ = nullptr;
+    }
+    lock_.unlock();
+    watcher_ended();
+  }
+  void watcher_ended() noexcept {
+    detail::waiter* waiting = nullptr;
+    {
+      detail::lock_scope hold{lock_};
+      watching_ = false;
+      waiting = take_waiting_locked();
+    }
+    // The nursery may be gone from here on.
+    if (waiting != nullptr) detail::unpark(*waiting);
+  }
+
+  mutable detail::spin_lock<> lock_;
+  const cancel_mode mode_;
+  bool cancelled_ = false;                                // lock_
+  bool watching_ = false;                                 // lock_; the watcher lives
+  bool watcher_ends_ = false;                             // lock_; and is to end
+  std::size_t children_ = 0;                              // lock_
+  detail::waiter* waiting_ = nullptr;                     // lock_
+  detail::waiter* watcher_ = nullptr;                     // lock_
+  detail::os::nanoseconds deadline_ = detail::os::never;  // lock_ while children live
+  detail::list<cancelling, &cancelling::hook> living_;    // lock_
+  std::exception_ptr error_;                              // lock_ while children live
   std::stop_source stop_;
 };
 

@@ -16,6 +16,10 @@
 #include <tern/sched/thread.hpp>
 #include <tern/sched/trace_writer.hpp>
 
+namespace tern::inline v1::detail {
+struct runtime_access;
+}
+
 namespace tern::inline v1 {
 
 /// A scheduler: M OS threads that run any number of fibers. Several may live in one process, one after the other or at once.
@@ -86,9 +90,18 @@ class runtime {
   }
 
  private:
+  friend struct detail::runtime_access;
   detail::environment_trace_scope trace_;  // outlives the scheduler
   mutable detail::scheduler scheduler_;
 };
+
+namespace detail {
+
+struct runtime_access {
+  static scheduler& scheduler_of(runtime& rt) noexcept { return rt.scheduler_; }
+};
+
+}  // namespace detail
 
 /// Runs `f` as the first fiber of a runtime of its own; returns its result after every fiber has ended.
 template <class F>

@@ -17,7 +17,9 @@
 #include <utility>
 
 #include <tern/alloc/allocator.hpp>
+#include <tern/sched/cancel.hpp>
 #include <tern/sched/dispatch.hpp>
+#include <tern/sched/local_table.hpp>
 #include <tern/sched/scheduler.hpp>
 
 #if TERN_ASAN
@@ -94,7 +96,9 @@ void run_closure(fiber& f) noexcept {
     f.flags |= fiber::has_error;
   }
   c->~Closure();
-  if ((f.flags & fiber::heap_closure) != 0) {
+  if (TERN_UNLIKELY((f.flags & (fiber::heap_closure | fiber::has_locals)) != 0)) {
+    if ((f.flags & fiber::has_locals) != 0) destroy_locals(f);
+    if ((f.flags & fiber::heap_closure) == 0) return;
     f.flags &= ~static_cast<std::uint32_t>(fiber::heap_closure);  // a collector looks where the flag is set
     deallocate(c, sizeof(Closure), alignof(Closure));
   }
@@ -166,11 +170,13 @@ fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}
   return f;
 }
 
-// Waits for the fiber's end. Its error stays in the control block.
-inline void wait_for_exit(fiber& f) noexcept {
+// Waits for the fiber's end. Its error stays in the control block. False where the wait was cancelled; `Always`: it cannot be.
+template <bool Always>
+inline bool wait_for_exit(fiber& f) noexcept {
   // acquire: pairs with finish_exit().
-  if (f.join_word.load(memory_order_acquire) == fiber::join_done) return;
+  if (f.join_word.load(memory_order_acquire) == fiber::join_done) return true;
   waiter x{"thread::join", &f};
+  if (!Always && is_cancellable(x) && !is_unwinding()) return wait_for_exit_cancellable(f);
   const auto commit = [](waiter& w, void* target) noexcept -> bool {
     std::uintptr_t running = fiber::join_running;
     // release: pairs with finish_exit(), which reads the waiter. acquire: the fiber has ended meanwhile.
@@ -178,6 +184,7 @@ inline void wait_for_exit(fiber& f) noexcept {
         running, to_word(&w), memory_order_acq_rel, memory_order_acquire);
   };
   park(x, commit, &f);
+  return true;
 }
 
 // Requires: waited for. Moves the error out and frees the slot.

@@ -105,10 +105,11 @@ class [[nodiscard]] thread {
   bool joinable() const noexcept { return fiber_ != nullptr; }
 
   /// Waits for the end and rethrows what left the function. Not joinable: std::system_error(invalid_argument). From the fiber
-  /// itself: std::system_error(resource_deadlock_would_occur). From fibers and plain threads.
+  /// itself: std::system_error(resource_deadlock_would_occur). From fibers and plain threads. Throws cancelled when the caller is
+  /// cancelled meanwhile; the handle stays joinable.
   void join() {
     detail::fiber* f = checked();
-    detail::wait_for_exit(*f);
+    if (!detail::wait_for_exit<false>(*f)) throw cancelled{};
     fiber_ = nullptr;
     if (std::exception_ptr e = detail::take_result(*f)) std::rethrow_exception(std::move(e));
   }
@@ -159,7 +160,7 @@ class [[nodiscard]] thread {
     if (fiber_ == nullptr) return;
     detail::fiber& f = *std::exchange(fiber_, nullptr);
     if (&f == detail::current_fiber()) detail::fatal("a tern::thread was destroyed by its own fiber");
-    detail::wait_for_exit(f);
+    static_cast<void>(detail::wait_for_exit<true>(f));
     if ((f.flags & detail::fiber::has_error) != 0) detail::terminate_named(f);
     static_cast<void>(detail::take_result(f));
   }
@@ -207,15 +208,17 @@ inline void set_name(std::string_view name) noexcept {
 }
 
 namespace detail_sleep {
-inline void sleep_until_ns(detail::os::nanoseconds deadline) noexcept {
+inline void sleep_until_ns(detail::os::nanoseconds deadline) {
   detail::waiter w{"sleep", nullptr, detail::waiter_kind::multi};
-  static_cast<void>(detail::park_until(w, deadline));
+  if (!detail::is_cancellable(w)) return static_cast<void>(detail::park_until(w, deadline));
+  static_cast<void>(detail::park_cancellable(w, deadline, nullptr, nullptr));
+  detail::throw_if_cancelled(w);
 }
 }  // namespace detail_sleep
 
-/// Sleeps at least `d`; other fibers run meanwhile. A `d` of zero or less returns at once.
+/// Sleeps at least `d`; other fibers run meanwhile. A `d` of zero or less returns at once. Throws cancelled when the fiber is.
 template <class Rep, class Period>
-void sleep_for(const std::chrono::duration<Rep, Period>& d) noexcept {
+void sleep_for(const std::chrono::duration<Rep, Period>& d) {
   if (d <= d.zero()) return;
   const auto whole = std::chrono::ceil<std::chrono::duration<double, std::nano>>(d).count();
   const auto ns = whole >= 9.2e18 ? detail::os::never : static_cast<detail::os::nanoseconds>(whole);
@@ -224,7 +227,7 @@ void sleep_for(const std::chrono::duration<Rep, Period>& d) noexcept {
 
 /// Sleeps until `t` on any clock; a clock that is set meanwhile is looked at again.
 template <class Clock, class Duration>
-void sleep_until(const std::chrono::time_point<Clock, Duration>& t) noexcept {
+void sleep_until(const std::chrono::time_point<Clock, Duration>& t) {
   for (auto now = Clock::now(); now < t; now = Clock::now()) sleep_for(t - now);
 }
 

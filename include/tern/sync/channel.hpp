@@ -14,6 +14,7 @@
 //             and for types that specialise is_crossing_rooted. Other holders of managed pointers need gc::handle.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -147,9 +148,33 @@ class channel_base {
     if (wake != nullptr) unpark(*wake);
   }
 
+  // As wait_in(), at most until the deadline. Here a node has a claim word, as that of a select: the end of the time claims it too.
+  TERN_NOINLINE channel_outcome wait_in_until(node_list& l, void* value, const char* what,
+                                              os::nanoseconds deadline) {
+    claim_word<> claim;
+    waiter w{what, this, waiter_kind::multi};
+    channel_node me;
+    me.who = &w;
+    me.select = &claim;
+    me.value = value;
+    l.push_back(me);
+    const bool in_time = fiber_parking::wait_until(w, deadline, guard_);
+    const bool late = !in_time && claim.claim(claim_word<>::timeout);
+    // Whoever took the node out is done with this frame once guard_ is to be had.
+    guard_.lock();
+    if (me.hook.is_linked()) node_list::erase(me);
+    guard_.unlock();
+    if (late) {
+      throw_if_cancelled(w);
+      return channel_outcome::blocked;
+    }
+    return me.ok ? channel_outcome::done : channel_outcome::closed;
+  }
+
   // Queues and parks; guard_ is dropped on the way. True if the value was handed over.
-  bool wait_in(node_list& l, void* value, const char* what) noexcept {
+  bool wait_in(node_list& l, void* value, const char* what) {
     waiter w{what, this};
+    if (is_cancellable(w)) return wait_in_until(l, value, what, os::never) == channel_outcome::done;
     channel_node me;
     me.who = &w;
     me.value = value;
@@ -203,7 +228,7 @@ class channel : public detail::channel_base {
   }
 
   /// Hands the value over or buffers it; waits while neither is possible. Throws channel_closed, also when the channel is
-  /// closed while it waits; the value is lost then.
+  /// closed while it waits; the value is lost then. Throws cancelled when the fiber is cancelled while it waits, as all waits here do.
   void send(T value) {
     guard_.lock();
     detail::waiter* wake = nullptr;
@@ -232,7 +257,7 @@ class channel : public detail::channel_base {
   }
 
   /// The next value; waits for one. Empty once the channel is closed and all that was buffered has been taken.
-  TERN_ALWAYS_INLINE std::optional<T> receive() noexcept {
+  TERN_ALWAYS_INLINE std::optional<T> receive() {
     place to;
     if (!receive_into(to.bytes)) return std::nullopt;
     return to.take();
@@ -243,6 +268,25 @@ class channel : public detail::channel_base {
     place to;
     if (!try_receive_into(to.bytes)) return std::nullopt;
     return to.take();
+  }
+
+  /// As send(), at most for the time: then false, and the value stays as it is.
+  template <class Rep, class Period>
+  [[nodiscard]] bool send_for(T&& value, const std::chrono::duration<Rep, Period>& d) {
+    return send_until_ns(value, detail::deadline_in(d));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool send_until(T&& value, const std::chrono::time_point<Clock, Duration>& t) {
+    return send_until_ns(value, detail::deadline_at(t));
+  }
+  /// As receive(), at most for the time: then empty. is_closed() tells the two apart.
+  template <class Rep, class Period>
+  std::optional<T> receive_for(const std::chrono::duration<Rep, Period>& d) {
+    return receive_until_ns(detail::deadline_in(d));
+  }
+  template <class Clock, class Duration>
+  std::optional<T> receive_until(const std::chrono::time_point<Clock, Duration>& t) {
+    return receive_until_ns(detail::deadline_at(t));
   }
 
   /// No more sends. Receivers get what is buffered, then nothing; those that wait are woken. False if it was closed already.
@@ -279,7 +323,7 @@ class channel : public detail::channel_base {
 
   // The receives proper. They answer in a register, and the optional is made in the caller: returned from here its flag would be
   // written as a byte and read at once as a part of a word, which stalls for longer than all the rest takes.
-  TERN_NOINLINE bool receive_into(void* to) noexcept {
+  TERN_NOINLINE bool receive_into(void* to) {
     guard_.lock();
     detail::waiter* wake = nullptr;
     const outcome o = receive_locked(to, wake);
@@ -293,6 +337,30 @@ class channel : public detail::channel_base {
     const outcome o = receive_locked(to, wake);
     leave(wake);
     return o == outcome::done;
+  }
+
+  bool send_until_ns(T& value, detail::os::nanoseconds deadline) {
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    outcome o = send_locked(value, wake);
+    if (o == outcome::blocked)
+      o = wait_in_until(senders_, std::addressof(value), "channel send", deadline);
+    else
+      leave(wake);
+    if (o == outcome::closed) throw channel_closed{};
+    return o == outcome::done;
+  }
+  std::optional<T> receive_until_ns(detail::os::nanoseconds deadline) {
+    place to;
+    guard_.lock();
+    detail::waiter* wake = nullptr;
+    outcome o = receive_locked(to.bytes, wake);
+    if (o == outcome::blocked)
+      o = wait_in_until(receivers_, to.bytes, "channel receive", deadline);
+    else
+      leave(wake);
+    if (o != outcome::done) return std::nullopt;
+    return to.take();
   }
 
   std::size_t bytes() const noexcept { return capacity_ * sizeof(T); }

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <stop_token>
 #include <utility>
 
 #include <tern/base/assert.hpp>
@@ -30,9 +31,11 @@ class condition_variable {
     if (!queue_.is_empty()) detail::fatal("a condition variable was destroyed while somebody waits for it");
   }
 
-  /// Unlocks, waits for a notification, locks. `lock` must own its mutex, else the process ends.
-  void wait(std::unique_lock<mutex>& lock) noexcept {
+  /// Unlocks, waits for a notification, locks. `lock` must own its mutex, else the process ends. Throws cancelled, with the mutex
+  /// locked, when the fiber is cancelled while it waits; so do all other forms.
+  void wait(std::unique_lock<mutex>& lock) {
     node me{"condition variable", this};
+    if (detail::is_cancellable(me.wait)) return static_cast<void>(wait_until_ns(lock, detail::os::never));
     leaving l = enter(me, lock);
     detail::park(me.wait, &leave, &l);
     lock.mutex()->lock();
@@ -42,15 +45,25 @@ class condition_variable {
     while (!done()) wait(lock);
   }
 
+  /// Waits for the predicate or for a request to stop; returns what the predicate says at the end.
+  template <class Predicate>
+  bool wait(std::unique_lock<mutex>& lock, std::stop_token stop, Predicate done) {
+    const std::stop_callback wake{stop, [this]() noexcept { notify_all(); }};
+    while (!stop.stop_requested()) {
+      if (done()) return true;
+      static_cast<void>(wait_until_ns(lock, detail::os::never, &stop));
+    }
+    return done();
+  }
+
   /// As wait(), at most until the time: then std::cv_status::timeout.
   template <class Clock, class Duration>
   std::cv_status wait_until(std::unique_lock<mutex>& lock,
-                            const std::chrono::time_point<Clock, Duration>& t) noexcept {
+                            const std::chrono::time_point<Clock, Duration>& t) {
     return wait_until_ns(lock, detail::deadline_at(t));
   }
   template <class Rep, class Period>
-  std::cv_status wait_for(std::unique_lock<mutex>& lock,
-                          const std::chrono::duration<Rep, Period>& d) noexcept {
+  std::cv_status wait_for(std::unique_lock<mutex>& lock, const std::chrono::duration<Rep, Period>& d) {
     return wait_until_ns(lock, detail::deadline_in(d));
   }
   /// Waits for the predicate; returns what it says at the end.
@@ -108,15 +121,28 @@ class condition_variable {
     detail::wake_or_keep(n, later);
   }
 
-  std::cv_status wait_until_ns(std::unique_lock<mutex>& lock, detail::os::nanoseconds deadline) noexcept {
+  std::cv_status wait_until_ns(std::unique_lock<mutex>& lock, detail::os::nanoseconds deadline,
+                               const std::stop_token* stop = nullptr) {
     node me{"condition variable", this};
     leaving l = enter(me, lock);
+    // Under guard_: a request that comes later finds the waiter in the queue.
+    if (stop != nullptr && stop->stop_requested()) {
+      detail::wait_list<detail::fiber_parking>::erase(me);
+      guard_.unlock();
+      return std::cv_status::timeout;
+    }
     // The outcome is what the queue says: a notification that came first counts, whatever the clock said.
-    static_cast<void>(detail::park_until(me.wait, deadline, &leave, &l));
+    if (detail::is_cancellable(me.wait)) {
+      static_cast<void>(detail::park_cancellable(me.wait, deadline, &leave, &l));
+    } else {
+      me.wait.kind = detail::waiter_kind::multi;  // it comes back to guard_
+      static_cast<void>(detail::park_until(me.wait, deadline, &leave, &l));
+    }
     guard_.lock();
     if (!me.granted) detail::wait_list<detail::fiber_parking>::erase(me);
     guard_.unlock();
     lock.mutex()->lock();
+    if (!me.granted) detail::throw_if_cancelled(me.wait);
     return me.granted ? std::cv_status::no_timeout : std::cv_status::timeout;
   }
   template <class Predicate>

@@ -7,6 +7,7 @@
 //                     park. A woken one that loses goes back to the front; when it has been losing for 1 ms it sets starving.
 //             unlock  1. CAS locked -> 0. Else   2. nobody to wake, or one is under way: clear locked   3. under guard_ take the
 //                     first waiter out; starving: it owns the mutex now, else set woken, drop guard_, clear locked; unpark it.
+//             give up a timed waiter that is still queued goes; one that was taken out takes its turn or passes it on.
 // Invariants  I1 waiting <=> queue_ is not empty, under guard_. I2 starving => locked: nobody barges past a hand-over.
 //             I3 woken is set by an unlock and cleared by the waiter it took out, so at most one is under way.
 //             I4 clearing locked is the last access of an unlock, so the next owner may destroy the mutex.
@@ -16,6 +17,7 @@
 // References  Go's sync.Mutex (Vyukov 2016) has the same 1 ms rule.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 
@@ -50,6 +52,10 @@ class basic_mutex {
       if (state_.compare_exchange_weak(s, s | locked, memory_order_acquire, memory_order_relaxed))
         return true;
     return false;
+  }
+
+  [[nodiscard]] bool try_lock_until_ns(os::nanoseconds deadline) noexcept {
+    return try_lock() || lock_slow_until(deadline);
   }
 
   void unlock() noexcept {
@@ -101,6 +107,49 @@ class basic_mutex {
     return false;
   }
 
+  TERN_NOINLINE bool lock_slow_until(os::nanoseconds deadline) noexcept {
+    node me{"mutex", this};
+    guard_.lock();
+    for (bool first = true, mine = false;; first = false) {
+      const bool starved = me.since != 0 && Parking::now() - me.since > starvation;
+      mine = take_or_announce(first ? 0 : std::uint32_t{woken}, starved);
+      if (!mine) {
+        if (first)
+          queue_.push_back(me);
+        else
+          queue_.push_front(me);
+        const bool in_time = Parking::park_until(me.wait, deadline, guard_);
+        guard_.lock();
+        if (in_time && !me.granted) {
+          if (me.since == 0) me.since = Parking::now();
+          me.wait.rearm();
+          continue;
+        }
+        mine = me.granted || give_up(me);
+      }
+      guard_.unlock();
+      return mine;
+    }
+  }
+  // Requires: guard_, not granted; the deadline came first, or so it seemed. True: the caller owns the mutex all the same.
+  bool give_up(node& me) noexcept {
+    std::uint32_t s = state_.load(memory_order_relaxed);  // relaxed: the RMWs decide
+    if (me.hook.is_linked()) {
+      wait_list<Parking>::erase(me);
+      // relaxed: the queue is read under guard_. Where nobody is left to be handed the mutex nobody starves.
+      if (queue_.is_empty()) state_.fetch_and(~std::uint32_t{waiting | starving}, memory_order_relaxed);
+      return false;
+    }
+    // An unlock has taken it out: the turn is taken if it can be, else it passes to whoever unlocks next.
+    for (;;) {
+      const bool free = (s & locked) == 0;
+      // acquire: as in take_or_announce().
+      if (state_.compare_exchange_weak(s, (s | (free ? std::uint32_t{locked} : 0)) & ~std::uint32_t{woken},
+                                       memory_order_acquire, memory_order_relaxed))
+        return free;
+    }
+  }
+
   // Requires: guard_. True: the caller owns the mutex. False: the owner's unlock will see that somebody waits.
   bool take_or_announce(std::uint32_t own, bool starved) noexcept {
     std::uint32_t s = state_.load(memory_order_relaxed);  // relaxed: the CAS decides
@@ -128,20 +177,30 @@ class basic_mutex {
     // relaxed: while locked is ours and guard_ is held nobody else writes the word.
     s = state_.load(memory_order_relaxed);
     node* n = queue_.pop_front();
-    TERN_ASSERT(n != nullptr, "mutex: waiting without a waiter");
+    if (TERN_UNLIKELY(n == nullptr)) {  // those who waited have given up
+      guard_.unlock();
+      return unlock();
+    }
+    const bool timed =
+        Parking::is_timed(n->wait);  // takes guard_ when it returns, so it is unparked before that is free
     const std::uint32_t rest = queue_.is_empty() ? 0 : std::uint32_t{waiting};
     if ((s & starving) != 0) {
       n->granted = true;
       const node* next = queue_.front();
       const bool more = next != nullptr && next->since != 0 && Parking::now() - next->since > starvation;
       state_.store(locked | rest | (s & woken) | (more ? std::uint32_t{starving} : 0), memory_order_relaxed);
+      if (timed) Parking::unpark(n->wait);
+      guard_.unlock();
+    } else if (timed) {
+      state_.store(woken | rest, memory_order_release);  // pairs-with: lock()
+      Parking::unpark(n->wait);
       guard_.unlock();
     } else {
       state_.store(locked | woken | rest, memory_order_relaxed);
       guard_.unlock();
       state_.fetch_and(~std::uint32_t{locked}, memory_order_release);  // pairs-with: lock(); I4
     }
-    Parking::unpark(n->wait);
+    if (!timed) Parking::unpark(n->wait);
   }
 
   typename Atomics::template atomic<std::uint32_t> state_{0};
@@ -153,11 +212,28 @@ class basic_mutex {
 
 namespace tern::inline v1 {
 
-/// Lockable (std::lock_guard, std::unique_lock, std::scoped_lock). 24 bytes, constant-initialised. Not recursive.
+/// TimedLockable (std::lock_guard, std::unique_lock, std::scoped_lock). 24 bytes, constant-initialised. Not recursive.
 ///
 /// lock(), try_lock(), unlock(): from fibers and from plain threads, of any runtime; the one that unlocks need not be the one that locked.
 /// Uncontended each is one atomic operation. Not fair, but a waiter that has been passed for 1 ms is served next.
 /// Locking it twice from one fiber waits for ever; unlocking a free one and destroying a locked one end the process.
-using mutex = detail::basic_mutex<>;
+class mutex : detail::basic_mutex<> {
+  using base = detail::basic_mutex<>;
+
+ public:
+  using base::lock;
+  using base::try_lock;
+  using base::unlock;
+
+  /// True if the lock was taken in time. A time in the past is a try_lock().
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& d) noexcept {
+    return try_lock_until_ns(detail::deadline_in(d));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& t) noexcept {
+    return try_lock_until_ns(detail::deadline_at(t));
+  }
+};
 
 }  // namespace tern::inline v1

@@ -18,10 +18,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <tern/base/random.hpp>
 #include <tern/sync/channel.hpp>
@@ -60,7 +62,7 @@ class select_engine {
   // Performs one of `cases` and returns its index; its node.ok tells whether the channel was open. `timed_out` when the deadline
   // came first, at once if `immediate`. `order` and `locks` are scratch of `n` each.
   static std::size_t run(select_case* const* cases, std::uint32_t* order, channel_base** locks, std::size_t n,
-                         os::nanoseconds deadline, bool immediate) noexcept {
+                         os::nanoseconds deadline, bool immediate) {
     shuffle(order, n);
     for (std::size_t i = 0; i < n; ++i) {
       select_case& c = *cases[order[i]];
@@ -101,8 +103,7 @@ class select_engine {
   }
 
   TERN_NOINLINE static std::size_t wait(select_case* const* cases, const std::uint32_t* order,
-                                        channel_base** locks, std::size_t n,
-                                        os::nanoseconds deadline) noexcept {
+                                        channel_base** locks, std::size_t n, os::nanoseconds deadline) {
     for (std::size_t i = 0; i < n; ++i) locks[i] = cases[i]->channel;
     std::sort(locks, locks + n, std::less<>{});
     lock_set all{locks, static_cast<std::size_t>(std::unique(locks, locks + n) - locks)};
@@ -123,12 +124,14 @@ class select_engine {
       node.index = static_cast<std::uint32_t>(i);
       queue_of(*cases[i]).push_back(node);
     }
-    const wake_reason why = park_until(me, deadline, &release, &all);
+    const wake_reason why = is_cancellable(me) ? park_cancellable(me, deadline, &release, &all)
+                                               : park_until(me, deadline, &release, &all);
     const bool late = why == wake_reason::timed_out && claim.claim(claim_word<>::timeout);
     all.lock();
     for (std::size_t i = 0; i < n; ++i)
       if (cases[i]->node.hook.is_linked()) channel_base::node_list::erase(cases[i]->node);
     all.unlock();
+    if (late) throw_if_cancelled(me);
     return late ? timed_out : claim.winner();
   }
 
@@ -292,5 +295,87 @@ std::size_t select(Cases&&... cases) {
   (finish(cases), ...);
   return chosen;
 }
+
+/// A select over a number of cases that is known at run time only. The cases are kept, and may be waited for again and again.
+///
+/// wait() and its kin perform exactly one case, call its function and return its place in the order in which they were added. A case of
+/// on_send keeps its value, and has sent it when it was chosen: clear() before the next wait. One fiber or thread at
+/// a time. Each add allocates one object; a wait allocates nothing once it has been done with as many cases. Costs as for select().
+class selector {
+ public:
+  static constexpr std::size_t none = SIZE_MAX;
+
+  selector() = default;
+  selector(const selector&) = delete;
+  selector& operator=(const selector&) = delete;
+
+  /// Adds a case, as on_receive() and on_send() make one for select(). Returns its place.
+  template <class T, class F>
+    requires std::is_invocable_v<std::decay_t<F>&, std::optional<T>>
+  std::size_t on_receive(channel<T>& c, F&& f) {
+    return add<detail::receive_case<T, std::decay_t<F>>>(c, std::forward<F>(f));
+  }
+  template <class T, class U, class F>
+    requires std::is_convertible_v<U&&, T> && std::is_invocable_v<std::decay_t<F>&>
+  std::size_t on_send(channel<T>& c, U&& value, F&& f) {
+    return add<detail::send_case<T, std::decay_t<F>>>(c, std::forward<U>(value), std::forward<F>(f));
+  }
+  void clear() noexcept {
+    entries_.clear();
+    operations_.clear();
+  }
+  std::size_t size() const noexcept { return entries_.size(); }
+
+  /// Waits. Without a case: for ever.
+  std::size_t wait() { return run(detail::os::never, false); }
+  /// `none` if nothing was possible at once, or in time.
+  std::size_t try_wait() { return run(detail::os::never, true); }
+  template <class Rep, class Period>
+  std::size_t wait_for(const std::chrono::duration<Rep, Period>& d) {
+    return run(detail::deadline_in(d), false);
+  }
+  template <class Clock, class Duration>
+  std::size_t wait_until(const std::chrono::time_point<Clock, Duration>& t) {
+    return run(detail::deadline_at(t), false);
+  }
+
+ private:
+  struct entry {
+    virtual ~entry() = default;
+    virtual detail::select_case* operation() noexcept = 0;
+    virtual void finish() = 0;
+  };
+  template <class Case>
+  struct entry_of final : entry {
+    template <class... Args>
+    explicit entry_of(Args&&... args) : operation_{std::forward<Args>(args)...} {}
+    detail::select_case* operation() noexcept override { return &operation_; }
+    void finish() override { operation_.finish(); }
+    Case operation_;
+  };
+
+  template <class Case, class... Args>
+  std::size_t add(Args&&... args) {
+    operations_.reserve(operations_.size() + 1);
+    entries_.push_back(std::make_unique<entry_of<Case>>(std::forward<Args>(args)...));
+    operations_.push_back(entries_.back()->operation());
+    return entries_.size() - 1;
+  }
+
+  std::size_t run(detail::os::nanoseconds deadline, bool immediate) {
+    order_.resize(entries_.size());
+    locks_.resize(entries_.size());
+    const std::size_t won = detail::select_engine::run(operations_.data(), order_.data(), locks_.data(),
+                                                       operations_.size(), deadline, immediate);
+    if (won == detail::select_engine::timed_out) return none;
+    entries_[won]->finish();
+    return won;
+  }
+
+  std::vector<std::unique_ptr<entry>> entries_;
+  std::vector<detail::select_case*> operations_;
+  std::vector<std::uint32_t> order_;
+  std::vector<detail::channel_base*> locks_;
+};
 
 }  // namespace tern::inline v1

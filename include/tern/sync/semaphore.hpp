@@ -41,15 +41,16 @@ class basic_semaphore {
     return false;
   }
 
-  void acquire() noexcept {
+  void acquire() {
     if (TERN_LIKELY(try_acquire())) return;
     node me{"semaphore", this};
     guard_.lock();
     if (take_or_queue(me)) return guard_.unlock();
+    if (Parking::is_cancellable(me.wait)) return static_cast<void>(wait_until(me, os::never));
     Parking::park(me.wait, guard_);
   }
 
-  [[nodiscard]] bool try_acquire_until_ns(os::nanoseconds deadline) noexcept {
+  [[nodiscard]] bool try_acquire_until_ns(os::nanoseconds deadline) {
     if (try_acquire()) return true;
     node me{"semaphore", this};
     guard_.lock();
@@ -57,15 +58,7 @@ class basic_semaphore {
       guard_.unlock();
       return true;
     }
-    static_cast<void>(Parking::park_until(me.wait, deadline, guard_));
-    guard_.lock();
-    if (!me.granted) {
-      wait_list<Parking>::erase(me);
-      // relaxed, and no RMW: while somebody is counted as waiting, the word changes under guard_ only.
-      word_.store(word_.load(memory_order_relaxed) - one_waiter, memory_order_relaxed);
-    }
-    guard_.unlock();
-    return me.granted;
+    return wait_until(me, deadline);
   }
 
   void release(std::uint32_t n) noexcept {
@@ -85,6 +78,20 @@ class basic_semaphore {
   static constexpr std::uint32_t permits(std::uint64_t w) noexcept { return static_cast<std::uint32_t>(w); }
   static constexpr std::uint32_t waiters(std::uint64_t w) noexcept {
     return static_cast<std::uint32_t>(w >> 32);
+  }
+
+  // Requires: guard_, queued; drops guard_. False: the deadline came first.
+  TERN_NOINLINE bool wait_until(node& me, os::nanoseconds deadline) {
+    static_cast<void>(Parking::wait_until(me.wait, deadline, guard_));
+    guard_.lock();
+    if (!me.granted) {
+      wait_list<Parking>::erase(me);
+      // relaxed, and no RMW: while somebody is counted as waiting, the word changes under guard_ only.
+      word_.store(word_.load(memory_order_relaxed) - one_waiter, memory_order_relaxed);
+    }
+    guard_.unlock();
+    if (!me.granted) Parking::throw_if_cancelled(me.wait);
+    return me.granted;
   }
 
   // Requires: guard_. True: the caller has a permit.
@@ -140,17 +147,17 @@ class semaphore : detail::basic_semaphore<> {
 
   static constexpr std::uint32_t max() noexcept { return max_permits; }
 
-  /// Takes a permit; waits for one. Uncontended one atomic operation.
+  /// Takes a permit; waits for one. Uncontended one atomic operation. Throws cancelled when the fiber is cancelled while it waits.
   using base::acquire;
   /// Takes a permit if one is there.
   using base::try_acquire;
 
   template <class Rep, class Period>
-  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& d) noexcept {
+  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& d) {
     return try_acquire_until_ns(detail::deadline_in(d));
   }
   template <class Clock, class Duration>
-  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& t) noexcept {
+  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& t) {
     return try_acquire_until_ns(detail::deadline_at(t));
   }
 

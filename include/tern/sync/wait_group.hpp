@@ -9,6 +9,7 @@
 // Ordering    The release of each add pairs with the acquire of wait, or with unpark: what was done before done() is seen.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include <tern/base/assert.hpp>
@@ -45,32 +46,68 @@ class basic_wait_group {
   }
   void done() noexcept { add(-1); }
 
-  void wait() noexcept {
+  void wait() {
     // acquire: pairs with add().
     if ((word_.load(memory_order_acquire) & 0xffff'ffffu) == 0) return;
     wait_node<Parking> me{"wait group", this};
     guard_.lock();
-    std::uint64_t w = word_.load(memory_order_acquire);
-    for (;;) {
-      if ((w & 0xffff'ffffu) == 0) return guard_.unlock();
-      // acquire: for the failure, after which the count may be zero. A success needs none: who sees the waiter takes guard_ before
-      // it looks into the queue.
-      if (word_.compare_exchange_weak(w, w + (std::uint64_t{1} << 32), memory_order_acquire,
-                                      memory_order_acquire))
-        break;
-    }
+    if (!announce()) return guard_.unlock();
     queue_.push_back(me);
+    if (Parking::is_cancellable(me.wait)) return static_cast<void>(wait_until(me, os::never));
     Parking::park(me.wait, guard_);
   }
 
+  [[nodiscard]] bool wait_until_ns(os::nanoseconds deadline) {
+    if ((word_.load(memory_order_acquire) & 0xffff'ffffu) == 0) return true;  // acquire: as in wait()
+    wait_node<Parking> me{"wait group", this};
+    guard_.lock();
+    if (!announce()) {
+      guard_.unlock();
+      return true;
+    }
+    queue_.push_back(me);
+    return wait_until(me, deadline);
+  }
+
  private:
+  static constexpr std::uint64_t one_waiter = std::uint64_t{1} << 32;
+
+  // Requires: guard_. False: the count is zero already.
+  bool announce() noexcept {
+    std::uint64_t w = word_.load(memory_order_acquire);
+    for (;;) {
+      if ((w & 0xffff'ffffu) == 0) return false;
+      // acquire: for the failure, after which the count may be zero. A success needs none: who sees the waiter takes guard_ before
+      // it looks into the queue.
+      if (word_.compare_exchange_weak(w, w + one_waiter, memory_order_acquire, memory_order_acquire))
+        return true;
+    }
+  }
+  // Requires: guard_, queued; drops guard_. False: the deadline came first.
+  TERN_NOINLINE bool wait_until(wait_node<Parking>& me, os::nanoseconds deadline) {
+    static_cast<void>(Parking::wait_until(me.wait, deadline, guard_));
+    guard_.lock();
+    if (!me.granted) give_up(me);
+    guard_.unlock();
+    if (!me.granted) Parking::throw_if_cancelled(me.wait);
+    return me.granted;
+  }
+  // Requires: guard_; the node is queued.
+  void give_up(wait_node<Parking>& me) noexcept {
+    wait_list<Parking>::erase(me);
+    word_.fetch_sub(one_waiter, memory_order_relaxed);  // relaxed: the queue is read under guard_
+  }
+
   // The add that found `w` would make the count zero. False, with the new word, if somebody else changed it.
   TERN_NOINLINE bool finish_slow(std::uint64_t& w) noexcept {
     wait_list<Parking> later;
     guard_.lock();
     const bool ended = word_.compare_exchange_strong(w, 0, memory_order_acq_rel, memory_order_relaxed);
     if (ended)
-      while (wait_node<Parking>* n = queue_.pop_front()) later.push_back(*n);
+      while (wait_node<Parking>* n = queue_.pop_front()) {
+        n->granted = true;
+        wake_or_keep(*n, later);
+      }
     guard_.unlock();
     unpark_all(later);
     return ended;
@@ -88,7 +125,27 @@ namespace tern::inline v1 {
 /// Counts work in progress; wait() returns when the count is zero. For fibers and plain threads. 32 bytes, constant-initialised.
 ///
 /// add(n) before the work starts, done() when it has ended, wait() from any number of fibers. May be used again. A count below zero
-/// or beyond 2^31 - 1, and destruction while somebody waits, end the process. add and done are one atomic operation.
-using wait_group = detail::basic_wait_group<>;
+/// or beyond 2^31 - 1, and destruction while somebody waits, end the process. add and done are one atomic operation. A wait
+/// throws cancelled when its fiber is cancelled meanwhile.
+class wait_group : detail::basic_wait_group<> {
+  using base = detail::basic_wait_group<>;
+
+ public:
+  constexpr explicit wait_group(std::uint32_t count = 0) noexcept : base{count} {}
+
+  using base::add;
+  using base::done;
+  using base::wait;
+
+  /// True if the count came to zero in time.
+  template <class Rep, class Period>
+  [[nodiscard]] bool wait_for(const std::chrono::duration<Rep, Period>& d) {
+    return wait_until_ns(detail::deadline_in(d));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool wait_until(const std::chrono::time_point<Clock, Duration>& t) {
+    return wait_until_ns(detail::deadline_at(t));
+  }
+};
 
 }  // namespace tern::inline v1

@@ -8,7 +8,8 @@
 //             Wake  1. take the lock   2. take the node out: that is the claim   3. write what it waits for   4. drop the
 //                   lock   5. unpark. A timed waiter is unparked before 4: it takes the lock when it returns, so it cannot be
 //                   gone, with the primitive, while the waker still holds it.
-//             Give up (timed)  take the lock; a node that is still queued has timed out, another one was woken.
+//             Give up (timed)  take the lock; a node that is still queued has timed out, another one was woken. A cancelled wait ends
+//                   like one whose time has come (sched/cancel.hpp), and what it was given first it keeps.
 #pragma once
 
 #include <chrono>
@@ -18,6 +19,7 @@
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/clock.hpp>
+#include <tern/sched/cancel.hpp>
 #include <tern/sched/park.hpp>
 #include <tern/sched/spawn.hpp>
 #include <tern/sched/worker_loop.hpp>
@@ -44,6 +46,15 @@ struct fiber_parking {
   static bool park_until(waiter& w, os::nanoseconds deadline, Lock& lock) noexcept {
     return detail::park_until(w, deadline, &release<Lock>, &lock) == wake_reason::notified;
   }
+  // As park_until(), for waits that end when their fiber is cancelled, too: who gives up calls throw_if_cancelled() after it has taken
+  // its node back and dropped the lock.
+  template <class Lock>
+  static bool wait_until(waiter& w, os::nanoseconds deadline, Lock& lock) noexcept {
+    if (!is_cancellable(w)) return park_until(w, deadline, lock);
+    return park_cancellable(w, deadline, &release<Lock>, &lock) == wake_reason::notified;
+  }
+  static bool is_cancellable(const waiter& w) noexcept { return detail::is_cancellable(w); }
+  static void throw_if_cancelled(const waiter& w) { detail::throw_if_cancelled(w); }
   static void unpark(waiter& w) noexcept { detail::unpark(w); }
   // True where the caller may as well watch the other processors for a moment, since its own has nothing else to run.
   static bool has_time() noexcept {
