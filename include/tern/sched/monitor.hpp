@@ -53,7 +53,8 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
     const processor_state state =
         p.state.load(memory_order_relaxed);  // relaxed, here: a view that is old by a round will do
     if (state == processor_state::unused) continue;
-    const bool queued = !p.ring.is_empty() || p.run_next.load(memory_order_relaxed) != nullptr;
+    const bool queued =
+        !p.ring.is_empty() || p.forks.has_public() || p.run_next.load(memory_order_relaxed) != nullptr;
     // A lent processor's worker cannot keep its timers: whoever is woken in the round before keeps them to the moment.
     const os::nanoseconds due =
         state == processor_state::lent ? now + monitor_period : now - monitor_period / 10;

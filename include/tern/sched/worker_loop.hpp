@@ -15,6 +15,7 @@
 #include <tern/arch/cpu.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/sched/dispatch.hpp>
+#include <tern/sched/jobs.hpp>
 #include <tern/sched/scheduler.hpp>
 
 namespace tern::inline v1::detail {
@@ -99,6 +100,12 @@ inline fiber* steal_run_next(processor& thief, processor& victim, run_next_watch
   return f;
 }
 
+// Owner of p. A fiber for a job of `from`.
+inline fiber* take_job(processor& p, processor& from) noexcept {
+  if (from.forks.has_public()) return take_fork(p, from);
+  return nullptr;
+}
+
 // One look at every other processor.
 inline fiber* steal_round(processor& p, run_next_watch& watch, os::nanoseconds now) noexcept {
   scheduler& s = *p.home;
@@ -114,7 +121,9 @@ inline fiber* steal_round(processor& p, run_next_watch& watch, os::nanoseconds n
     }
     if (victim.timers.earliest() <= now && fire_timers(p, victim, now) != 0)
       if (fiber* f = p.ring.pop()) return f;
+    if (fiber* f = take_job(p, victim)) return f;
     if (fiber* f = steal_run_next(p, victim, watch, now)) return f;
+    victim.ask_to_share();
   }
   return nullptr;
 }
@@ -128,6 +137,7 @@ inline fiber* search(processor& p) noexcept {
     if (p.timers.earliest() <= now) fire_timers(p, p, now);
     if (fiber* f = p.ring.pop()) return f;
     if (fiber* f = take_injected(p)) return f;
+    if (fiber* f = take_job(p, p)) return f;
     if (fiber* f = steal_round(p, watch, now)) return f;
     const os::nanoseconds limit = watch.victim != nullptr ? 2 * run_next_patience : search_time;
     if (now - begin > limit) return nullptr;
@@ -180,8 +190,14 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
     fiber* f = nullptr;
     if ((p.request.load(memory_order_relaxed) & request_retire) == 0) {
       if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
-      f = pick_any(p);
+      // relaxed: the owner set it.
+      if ((p.request.load(memory_order_relaxed) & request_jobs) != 0) {
+        p.request.fetch_and(~request_jobs, memory_order_relaxed);
+        f = take_job(p, p);
+      }
+      if (f == nullptr) f = pick_any(p);
       if (f == nullptr) f = take_injected(p);
+      if (f == nullptr) f = take_job(p, p);
       if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p);
     } else {
       if (searching) static_cast<void>(s.idle_.end_search());
