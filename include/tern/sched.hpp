@@ -3,6 +3,7 @@
 
 #include <tern/sched/cancel.hpp>
 #include <tern/sched/fiber_local.hpp>
+#include <tern/sched/fork_join.hpp>
 #include <tern/sched/job_pool.hpp>
 #include <tern/sched/nursery.hpp>
 #include <tern/sched/runtime.hpp>

@@ -33,6 +33,7 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   poll_safepoint();
   if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))
     push_tail(p, *f);  // pairs-with: thieves' CAS
+  publish_forks(p);
   bump(p.counters.blocking_calls);
   if (is_tracing()) record(&p, trace_kind::lend, {.fiber = self.id});
   self.flags |= fiber::in_blocking;

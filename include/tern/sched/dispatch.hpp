@@ -222,15 +222,26 @@ TERN_ALWAYS_INLINE void finish_switch(worker& w) noexcept {
 // Fires what is due in p's heap, whoever owns p; the fibers go to `mine`, which the caller owns. How many.
 inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds now) noexcept;
 
+// Owner of p. Its private forks become public: the fiber that made them leaves, or somebody is idle.
+TERN_COLD inline void publish_forks(processor& p) noexcept {
+  if (p.forks.publish_all() != 0) p.home->work_published();
+}
+
 // The part of picking that 60 of 61 dispatches skip. Null also where the worker loop must act.
 TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: poll_safepoint() orders
+  if (TERN_UNLIKELY(p.next_poll == 0 || (request & request_share) != 0)) {
+    if ((request & request_share) != 0) p.request.fetch_and(~request_share, memory_order_seq_cst);
+    publish_forks(p);
+  }
   // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
-  if ((request & (request_safepoint | request_retire)) != 0) return nullptr;
+  if ((request & (request_safepoint | request_retire | request_jobs)) != 0) return nullptr;
   if ((request & request_dead) != 0) dead_fatal();
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
     p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
     if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
+    // The dispatch after this one goes to the worker loop, which makes a fiber for a job.
+    if (TERN_UNLIKELY(p.forks.has_public())) p.request.fetch_or(request_jobs, memory_order_relaxed);
     if (fiber* f = p.home->inject_.pop()) {
       bump(p.counters.injected);
       return f;
@@ -488,8 +499,9 @@ TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
       poll_safepoint();
       next = pick_local(*p);
     }
-    // An extra processor that is to retire does so in the worker loop. relaxed: a hint that stays set.
-    if (next == nullptr && (p->request.load(memory_order_relaxed) & request_retire) == 0) return;
+    // An extra processor that is to retire does so in the worker loop, and jobs are found there. relaxed: hints that stay set.
+    if (next == nullptr && (p->request.load(memory_order_relaxed) & (request_retire | request_jobs)) == 0)
+      return;
   }
   switch_away(w, *w.current, next, leave_action::requeue);
 }

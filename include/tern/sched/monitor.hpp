@@ -43,8 +43,7 @@ inline void trace_scheduler(scheduler& s, os::nanoseconds since_start, scheduler
                "live=%llu blocking=%u timers=%zu inject=%zu",
                s.options().name, static_cast<long long>(since_start / 1'000'000), s.count(), s.idle_.awake(),
                s.idle_.searching(), s.extras_.load(memory_order_relaxed), s.lent_.load(memory_order_relaxed),
-               now.workers, number(now.live_fibers), s.blocking_fibers_.load(memory_order_relaxed), timers,
-               s.inject_.size());
+               now.workers, number(now.live_fibers), s.gate_.count(), timers, s.inject_.size());
   const scheduler_counters& t = now.total;
   std::fprintf(stderr,
                " | spawned=%llu dispatched=%llu parks=%llu wakes=%llu stolen=%llu/%llu injected=%llu "
@@ -75,7 +74,8 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
     const processor_state state =
         p.state.load(memory_order_relaxed);  // relaxed, here: a view that is old by a round will do
     if (state == processor_state::unused) continue;
-    const bool queued = !p.ring.is_empty() || p.run_next.load(memory_order_relaxed) != nullptr;
+    const bool queued =
+        !p.ring.is_empty() || p.forks.has_public() || p.run_next.load(memory_order_relaxed) != nullptr;
     // A lent processor's worker cannot keep its timers: whoever is woken in the round before keeps them to the moment.
     const os::nanoseconds due =
         state == processor_state::lent ? now + monitor_period : now - monitor_period / 10;

@@ -22,6 +22,7 @@
 #include <tern/base/random.hpp>
 #include <tern/ds/run_queue.hpp>
 #include <tern/ds/spin_lock.hpp>
+#include <tern/ds/split_deque.hpp>
 #include <tern/sched/fiber.hpp>
 #include <tern/sched/hooks.hpp>
 #include <tern/sched/idle.hpp>
@@ -69,6 +70,11 @@ struct worker {
   alignas(cache_line_size) atomic<std::uint32_t> signal{0};  // futex word: 0 none, 1 signalled
 };
 
+// Bits of processor::request beside the collector's and the monitor's (hooks.hpp); see jobs.hpp.
+inline constexpr std::uint32_t request_share = 256;  // set by searchers: publish a fork
+inline constexpr std::uint32_t request_jobs =
+    512;  // set by the owner: the worker loop makes a fiber for a job
+
 enum class processor_state : std::uint32_t { unused, idle, running, lent };
 
 struct alignas(contended_line_size) processor {
@@ -84,7 +90,7 @@ struct alignas(contended_line_size) processor {
   thread_cache* cache = nullptr;
   fiber* free_slots = nullptr;  // last in, first out: the warmest slot first
   std::uint32_t free_count = 0;
-  std::uint64_t next_poll = 0;  // the tick at which dispatch polls
+  std::uint64_t next_poll = 0;  // the tick at which dispatch polls; 0 while private forks are about
   std::uint64_t next_id = 0;    // fiber ids, taken in blocks
   std::uint64_t id_end = 0;
   fast_random random{};
@@ -103,6 +109,7 @@ struct alignas(contended_line_size) processor {
   // Contended.
   alignas(contended_line_size) atomic<fiber*> run_next{nullptr};
   run_queue<fiber, 256> ring;
+  split_deque<> forks;
   alignas(contended_line_size) spin_lock<> timers_lock;
   timer_heap timers;
   idle_member idle;
@@ -122,6 +129,12 @@ struct alignas(contended_line_size) processor {
   static constexpr std::uint32_t queue_patience = 10;  // in 1,024 ns
 
   alignas(cache_line_size) atomic<std::uint64_t> queue_count{0};  // the tail and the time when a count began
+
+  // Anybody who looks for work and sees forks that only the owner can publish. relaxed: one that is set is not set again.
+  void ask_to_share() noexcept {
+    if ((request.load(memory_order_relaxed) & request_share) == 0 && forks.has_private())
+      request.fetch_or(request_share, memory_order_seq_cst);
+  }
 
   // The monitor's notes.
   std::uint64_t monitor_tick = 0;

@@ -403,7 +403,8 @@ inline bool scheduler::any_work(bool adopting) noexcept {
   if (!inject_.is_empty()) return true;
   for (std::uint32_t i = 0; i < slots(); ++i) {
     processor& p = at(i);
-    if (!p.ring.is_empty()) return true;
+    if (!p.ring.is_empty() || p.forks.has_public()) return true;
+    p.ask_to_share();  // and its owner wakes somebody
     // relaxed: a hint; a processor that is being lent publishes its ring first.
     if (adopting && p.state.load(memory_order_relaxed) == processor_state::lent &&
         p.timers.earliest() != os::never)

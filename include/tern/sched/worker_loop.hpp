@@ -16,6 +16,7 @@
 #include <tern/arch/cpu.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/sched/dispatch.hpp>
+#include <tern/sched/jobs.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/workers.hpp>
 
@@ -113,6 +114,12 @@ struct search_view {
       false;  // they run one fiber after the other: what lies in their rings will have its turn soon
 };
 
+// Owner of p. A fiber for a job of `from`.
+inline fiber* take_job(processor& p, processor& from) noexcept {
+  if (from.forks.has_public()) return take_fork(p, from);
+  return nullptr;
+}
+
 // One look at every other processor.
 inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) noexcept {
   scheduler& s = *p.home;
@@ -138,6 +145,8 @@ inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) 
     dispatches += victim.tick.load(memory_order_relaxed);  // relaxed: a sign of life
     if (victim.timers.earliest() <= now && fire_timers(p, victim, now) != 0)
       if (fiber* f = p.ring.pop()) return f;
+    if (fiber* f = take_job(p, victim)) return f;
+    victim.ask_to_share();
     if (queued != 0) continue;  // run_next is younger
     if (fiber* f = steal_run_next(p, victim, view.watch, now)) return f;
   }
@@ -157,6 +166,7 @@ inline fiber* search(processor& p, bool& moving) noexcept {
     if (p.timers.earliest() <= now) fire_timers(p, p, now);
     if (fiber* f = p.ring.pop()) return f;
     if (fiber* f = take_injected(p)) return f;
+    if (fiber* f = take_job(p, p)) return f;
     if (fiber* f = steal_round(p, view, now)) return f;
     moving = view.moving;
     const os::nanoseconds limit = view.watch.victim != nullptr ? 2 * run_next_patience : search_time;
@@ -221,8 +231,14 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
     bool moving = false;
     if ((p.request.load(memory_order_relaxed) & request_retire) == 0) {
       if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
-      f = pick_any(p);
+      // relaxed: the owner set it.
+      if ((p.request.load(memory_order_relaxed) & request_jobs) != 0) {
+        p.request.fetch_and(~request_jobs, memory_order_relaxed);
+        f = take_job(p, p);
+      }
+      if (f == nullptr) f = pick_any(p);
       if (f == nullptr) f = take_injected(p);
+      if (f == nullptr) f = take_job(p, p);
       if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p, moving);
     } else {
       if (searching) static_cast<void>(s.idle_.end_search());
