@@ -7,7 +7,7 @@
 //             allocator of ours (a documented point of extension): 64 KiB with a guard, as tern's. Fibers start by launch::post;
 //             launch::dispatch was no faster. work_stealing sleeps when it finds nothing: spinning made every case slower, the
 //             fork-join ones too. A sleeper is woken by work that is sent to it and not by work that it could steal, so mostly
-//             one processor does all. Only where a row needs tasks on two (`spinning:1`) do idle threads spin.
+//             one processor does all.
 // Limits      A buffered channel's capacity is a power of two, of which it fills all but one. work_stealing numbers its threads for
 //             the life of the process, so every call runs in a fresh one.
 #pragma once
@@ -146,7 +146,11 @@ struct boost_fiber_subject {
     return std::to_string(BOOST_VERSION / 100000) + "." + std::to_string(BOOST_VERSION / 100 % 1000) + "." +
            std::to_string(BOOST_VERSION % 100);
   }
-  static std::string unfit(const row_params& p) { return on_processors::unfit(p); }
+  static std::string unfit(const row_params& p) {
+    // The scheduler's own context waits at the head of a queue whose thread is busy, and a thief looks at the head alone.
+    if (p.value_or("spinning", 0) != 0) return "a task is not stolen while the one that started it computes";
+    return on_processors::unfit(p);
+  }
 
   /// fn is a fiber; as many threads run fibers as the row has processors.
   template <class F>
@@ -155,7 +159,6 @@ struct boost_fiber_subject {
     const auto count = static_cast<std::uint32_t>(on_processors::count(params));
     const confine here(static_cast<int>(count));
     become_threaded();
-    const bool sleeps = params.value_or("spinning", 0) == 0;
     std::exception_ptr error;
     const auto first = [&] {
       fibers::fiber root(std::allocator_arg, boost::context::fixedsize_stack(std::size_t{256} * 1024), [&] {
@@ -177,12 +180,12 @@ struct boost_fiber_subject {
       std::vector<std::thread> others;
       for (std::uint32_t i = 1; i < count; ++i) {
         others.emplace_back([&] {
-          fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count, sleeps);
+          fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count, true);
           std::unique_lock lock(mutex);
           over.wait(lock, [&] { return ended; });
         });
       }
-      fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count, sleeps);  // waits for the others
+      fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count, true);  // waits for the others
       first();
       {
         const std::lock_guard lock(mutex);

@@ -4,7 +4,7 @@
 // Kept equal     P processors, to which all threads are confined; messages of one word. The start of the second task is inside the
 //                clock, spread over 2,048 round trips.
 // spinning:1     the two run on a processor each, and poll channels of capacity 2 instead of waiting: no scheduler takes part, what
-//                remains is a channel's own cost when its lines travel between two CPUs.
+//                remains is a channel's own cost when its lines travel between two CPUs. Boost.Fiber does not get both to run.
 // Best form      pthread: a rendezvous over one mutex and condition variables of its own per direction.
 #include <atomic>
 
