@@ -47,11 +47,10 @@ struct fiber_cancelling {
   }
 };
 
-template <class Atomics = native_atomics, class Cancelling = fiber_cancelling,
-          class Lock = spin_lock<Atomics>>
+template <class Atomics = native_atomics, class Ends = fiber_cancelling, class Lock = spin_lock<Atomics>>
 class basic_cancel_state {
  public:
-  using waiter = typename Cancelling::waiter;
+  using waiter = typename Ends::waiter;
   // Takes the waiter out of where its waker would find it. False: the waker has it.
   using withdrawal = bool (*)(waiter&, void* argument) noexcept;
 
@@ -76,7 +75,7 @@ class basic_cancel_state {
     waiter* w = waiting_;
     if (w == nullptr) return;
     waiting_ = nullptr;
-    if (withdraw_ == nullptr || withdraw_(*w, argument_)) Cancelling::end(*w);
+    if (withdraw_ == nullptr || withdraw_(*w, argument_)) Ends::end(*w);
   }
 
   // relaxed: the fiber asks after a wait, which has ordered, or takes a hint.
