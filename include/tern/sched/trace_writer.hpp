@@ -308,6 +308,12 @@ struct environment_trace {
 };
 inline constinit environment_trace the_environment_trace{};
 
+// A function of its own: of a local summary GCC 12 says that it dangles here.
+inline void report_dropped(const trace::summary& s) noexcept {
+  if (s.dropped != 0)
+    std::fprintf(stderr, "tern: trace: %" PRIu64 " events, %" PRIu64 " dropped\n", s.events, s.dropped);
+}
+
 inline void write_environment_trace() noexcept {
   lock_scope hold{tracer.control_lock};
   // relaxed: written under this lock.
@@ -318,10 +324,8 @@ inline void write_environment_trace() noexcept {
     std::fprintf(stderr, "tern: the trace cannot be written to %s\n", the_environment_trace.path);
     return;
   }
-  const trace::summary s = write_trace_locked(to, session);
+  report_dropped(write_trace_locked(to, session));
   std::fclose(to);
-  if (s.dropped != 0)
-    std::fprintf(stderr, "tern: trace: %" PRIu64 " events, %" PRIu64 " dropped\n", s.events, s.dropped);
 }
 
 // A member of each runtime. The file is written whenever the last runtime has ended, each time with all that was recorded since the first
