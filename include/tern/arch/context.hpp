@@ -71,7 +71,7 @@ inline void* switch_context_call(context& from, context& to, void* message) noex
 #else
 #define TERN_SWITCHES [[gnu::noinline, gnu::noipa]]
 #endif
-#if defined(__OPTIMIZE__)
+#if defined(__OPTIMIZE__) && !defined(__APX_F__)
 inline constexpr bool switching_function_inlines = !asan_build && !tsan_build;
 #else
 inline constexpr bool switching_function_inlines = false;

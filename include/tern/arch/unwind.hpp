@@ -43,8 +43,12 @@ inline _Unwind_Reason_Code unwind_step(_Unwind_Context* frame, void* argument) n
 
 // The return addresses of `from`, innermost first, at most `capacity`; how many. Requires: `from` was saved by a switch, and nobody
 // continues it meanwhile.
-TERN_NOINLINE inline std::size_t unwind_saved(const context& from, void** out,
-                                              std::size_t capacity) noexcept {
+#if defined(__clang__)
+[[gnu::noinline]]
+#else
+[[gnu::noinline, gnu::noipa]]  // the callee destroys registers that the asm does not name
+#endif
+inline std::size_t unwind_saved(const context& from, void** out, std::size_t capacity) noexcept {
   unwind_sink sink{out, capacity, 0, 1};  // 1: this function
 #if defined(__GCC_HAVE_DWARF2_CFI_ASM)
 #if defined(__x86_64__)

@@ -230,13 +230,13 @@ TERN_COLD inline void publish_forks(processor& p) noexcept {
 // The part of picking that 60 of 61 dispatches skip. Null also where the worker loop must act.
 TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: poll_safepoint() orders
+  if (TERN_UNLIKELY((request & request_dead) != 0)) dead_fatal();
   if (TERN_UNLIKELY(p.next_poll == 0 || (request & request_share) != 0)) {
     if ((request & request_share) != 0) p.request.fetch_and(~request_share, memory_order_seq_cst);
     publish_forks(p);
   }
   // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
   if ((request & (request_safepoint | request_retire | request_jobs)) != 0) return nullptr;
-  if ((request & request_dead) != 0) dead_fatal();
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
     p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
     if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());

@@ -97,8 +97,10 @@ inline fiber_facts look_at(fiber& f, const inspection* stacks) noexcept {
   } else if (stacks != nullptr && stacks->try_claim(f)) {
     x.read(f);
     x.state = fiber::saved;
-    // A slot may have got a new fiber between the look and the claim: one that was never switched to has no frames.
-    if ((x.flags & fiber::started) != 0) x.depth = unwind_saved(f.saved_context, x.frames, dump_depth);
+    // Between the look and the claim the slot may have got a new fiber: one that was never switched to has no frames. Or the fiber went on, into
+    // tern::blocking: there it runs, and of its context sp alone is of now.
+    if ((x.flags & (fiber::started | fiber::in_blocking)) == fiber::started)
+      x.depth = unwind_saved(f.saved_context, x.frames, dump_depth);
     inspection::give_back(f);
   } else {
     x.read(f);

@@ -36,15 +36,6 @@ struct fork_job_of : fork_job {
   }
 };
 
-// The first private job: sleepers have seen none, so somebody must look for them.
-TERN_NOINLINE inline void fork_first(processor& p, fork_job& job) noexcept {
-  p.next_poll = 0;  // the fiber that leaves publishes
-  if (p.home->idle_.total() == 1) return p.forks.push_first(job, memory_order_relaxed);
-  // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
-  p.forks.push_first(job, memory_order_seq_cst);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake())) publish_forks(p);
-}
-
 // After a push, where the request word holds something.
 TERN_COLD inline void fork_requested(processor& p) noexcept {
   // relaxed: a request is answered at the next fork at the latest; the RMW orders.
@@ -54,6 +45,20 @@ TERN_COLD inline void fork_requested(processor& p) noexcept {
     if (p.forks.publish_oldest()) p.home->work_published();
   }
   poll_safepoint();
+}
+
+// The first private job: sleepers have seen none, so somebody must look for them.
+TERN_NOINLINE inline void fork_first(processor& p, fork_job& job) noexcept {
+  p.next_poll = 0;  // the fiber that leaves publishes
+  if (p.home->idle_.total() == 1) {
+    p.forks.push_first(job, memory_order_relaxed);
+  } else {
+    // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
+    p.forks.push_first(job, memory_order_seq_cst);
+    if (TERN_UNLIKELY(p.home->idle_.should_wake())) publish_forks(p);
+  }
+  // relaxed: see fork_requested(). Here too: a fiber that never nests its forks comes by nowhere else.
+  if (TERN_UNLIKELY(p.request.load(memory_order_relaxed) != 0)) fork_requested(p);
 }
 
 // Requires: try_pop() has failed. True: the job is the caller's again. False: another fiber has run it, and `error` is what left it.
@@ -109,7 +114,8 @@ namespace tern::inline v1 {
 /// lock, wait, spawn; but `f` must not wait for what only `g` does, unless by a tern call that parks. From a fiber; on a plain
 /// thread, and inside tern::blocking, both are called in order. About 3 ns beside the calls; allocates nothing; a stolen `g` costs
 /// a fiber. A safepoint of the collector. Managed pointers: `g`'s own captures cross safely, what it writes through a reference
-/// into the caller's frame must be kept alive otherwise, as with tern::thread.
+/// into the caller's frame must be kept alive otherwise, as with tern::thread. Cancellation of the caller reaches a `g` that runs in
+/// its fiber, not one that was taken: a `g` that may wait for ever takes a stop token. fiber_locals are the running fiber's likewise.
 template <class F, class G>
   requires(std::is_invocable_v<F> && std::is_invocable_v<G>)
 TERN_ALWAYS_INLINE void fork_join(F&& f, G&& g) {

@@ -347,11 +347,19 @@ class job_pool {
       start_fiber();
     } catch (...) {
       // No stack. Where other fibers are they will come to the job; else it is taken back.
+      // What others have queued in the meantime, counting on that fiber, is dropped: I3.
+      jobs dropped;
       lock_.lock();
       const bool stranded = fibers_ == 0 && j.hook.is_linked();
-      if (stranded) jobs::erase(j), --queued_;
+      if (stranded) {
+        jobs::erase(j), --queued_;
+        while (detail::job_base* other = queue_.pop_front()) dropped.push_back(*other), --queued_;
+        wake_all(blocked_);
+        wake_all(idlers_);
+      }
       lock_.unlock();
       if (!stranded) return true;
+      while (detail::job_base* other = dropped.pop_front()) other->abandon(), other->release();
       j.release();
       throw;
     }
@@ -393,17 +401,31 @@ class job_pool {
         continue;
       }
       if (running_ == 0) wake_all(idlers_);
-      if (closed_) break;
+      if (closed_) {
+        end_locals();
+        break;
+      }
       const bool surplus = fibers_ > options_.least;
       const auto deadline = surplus
                                 ? detail::os::deadline_after(detail::os::now(), options_.idle_time.count())
                                 : detail::os::never;
       const bool told = wait_in(sleepers_, deadline, false);
       if (told && !closed_) --arriving_;
-      if (!told && queue_.is_empty() && fibers_ > options_.least) break;
+      if (told || !queue_.is_empty() || fibers_ <= options_.least) continue;
+      end_locals();  // meanwhile a job may have been queued that counts on this fiber
+      if (queue_.is_empty() && fibers_ > options_.least) break;
     }
     fiber_ended_locked();
     lock_.unlock();
+  }
+
+  // Requires: lock_, which is dropped meanwhile. What jobs have left in fiber_locals ends before the pool does.
+  void end_locals() noexcept {
+    detail::fiber& self = *detail::current_fiber();
+    if ((self.flags & detail::fiber::has_locals) == 0) return;
+    lock_.unlock();
+    detail::destroy_locals(self);
+    lock_.lock();
   }
 
   // Requires: lock_. The last access to the pool but the unlock.

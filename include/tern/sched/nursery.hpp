@@ -147,8 +147,10 @@ class nursery {
         error = std::current_exception();
       }
       // What follows runs to its end: what the function holds ends before the scope does.
-      detail::current_fiber()->flags &= ~static_cast<std::uint32_t>(detail::fiber::cancellable);
+      detail::fiber& self = *detail::current_fiber();
+      self.flags &= ~static_cast<std::uint32_t>(detail::fiber::cancellable);
       function.reset();
+      if ((self.flags & detail::fiber::has_locals) != 0) detail::destroy_locals(self);
       home->child_ended(std::move(error), &state);
     }
   };
@@ -300,16 +302,17 @@ class nursery {
       detail::lock_scope hold{lock_};
       if (watcher_ == &w) watcher_ = nullptr;
     }
-    lock_.unlock();
-    watcher_ended();
+    watcher_ended_locked();
   }
   void watcher_ended() noexcept {
-    detail::waiter* waiting = nullptr;
-    {
-      detail::lock_scope hold{lock_};
-      watching_ = false;
-      waiting = take_waiting_locked();
-    }
+    lock_.lock();
+    watcher_ended_locked();
+  }
+  // Requires: lock_; drops it. In one step with the look at deadline_: whoever sets one later starts a new watcher.
+  void watcher_ended_locked() noexcept {
+    watching_ = false;
+    detail::waiter* waiting = take_waiting_locked();
+    lock_.unlock();
     // The nursery may be gone from here on.
     if (waiting != nullptr) detail::unpark(*waiting);
   }

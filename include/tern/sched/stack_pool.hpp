@@ -29,6 +29,8 @@
 //             Slots are never unmapped. The region is private memory: after fork the child has copies, and no fibers (fork.hpp).
 #pragma once
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -389,9 +391,14 @@ class stack_pool {
     return damage == 0;
   }
 
+  // Between two holds of a lock by one thread: waiters are not woken by an unlock, they look every some microseconds, or nap.
+  static void give_way() noexcept {
+    for (unsigned i = 0; i < 1024; ++i) spin_pause();
+    ::sched_yield();
+  }
   std::size_t trim_to(std::size_t target) noexcept {
     std::size_t done = 0;
-    while (done < target) {
+    for (; done < target; give_way()) {
       lock_scope hold{lock_};
       const std::size_t n = std::min({free_count_ - trimmed_, trim_batch, target - done});
       if (n == 0) break;

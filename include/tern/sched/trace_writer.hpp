@@ -8,6 +8,8 @@
 //             looked up in the event that follows.
 #pragma once
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cinttypes>
 #include <cstddef>
@@ -304,6 +306,7 @@ inline trace::summary write_trace_locked(std::FILE* to, std::uint32_t session) n
 struct environment_trace {
   spin_lock<> lock;
   unsigned runtimes = 0;  // lock
+  int process = 0;        // lock; that asked for it: a fork child leaves its parent's file alone
   char path[512] = {};    // lock; empty: not asked for
 };
 inline constinit environment_trace the_environment_trace{};
@@ -335,12 +338,15 @@ class environment_trace_scope {
   environment_trace_scope() noexcept {
     lock_scope hold{the_environment_trace.lock};
     if (the_environment_trace.runtimes++ == 0 &&
-        debug_text("trace", the_environment_trace.path, sizeof the_environment_trace.path))
+        debug_text("trace", the_environment_trace.path, sizeof the_environment_trace.path)) {
+      the_environment_trace.process = ::getpid();
       static_cast<void>(start_trace(trace::options{}.events_per_processor));
+    }
   }
   ~environment_trace_scope() {
     lock_scope hold{the_environment_trace.lock};
-    if (--the_environment_trace.runtimes == 0) write_environment_trace();
+    if (--the_environment_trace.runtimes == 0 && the_environment_trace.process == ::getpid())
+      write_environment_trace();
   }
   environment_trace_scope(const environment_trace_scope&) = delete;
   environment_trace_scope& operator=(const environment_trace_scope&) = delete;

@@ -288,6 +288,8 @@ inline void scheduler::retire(worker& w) noexcept {
   if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))
     batch.push_back(f);  // pairs-with: thieves' CAS
   while (fiber* f = p.ring.pop()) batch.push_back(f);
+  // Those who search would find them here, but nobody may ever search. No stack: they stay for whoever does, or for their fibers.
+  while (fiber* f = take_fork(p, p)) batch.push_back(f);
   inject_.push(batch);
   drain_slots(p, 0);
   hook_release(p);
