@@ -16,8 +16,10 @@ if(TERN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${TERN_CCACHE}")
 endif()
 
-# File names in assertions are relative to the tree, the same on every machine.
-add_compile_options("-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=")
+# File names in assertions are relative to the tree, the same on every machine; also where ccache has made the paths relative to the
+# build directory (CCACHE_BASEDIR, see scripts/packaging/packages.sh).
+file(RELATIVE_PATH tern_way_back "${CMAKE_BINARY_DIR}" "${PROJECT_SOURCE_DIR}")
+add_compile_options("-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=" "-fmacro-prefix-map=${tern_way_back}=")
 
 # Without vptr: by contract a type's trace() runs once on zeroed storage, where no object and no vtable pointer is yet.
 if(TERN_SANITIZE STREQUAL "address")
