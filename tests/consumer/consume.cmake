@@ -4,10 +4,10 @@ set(options "-DTERN_WAY=${WAY}")
 if(WAY STREQUAL "find_package")
   execute_process(COMMAND "${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${WORK}/prefix" OUTPUT_QUIET
                   COMMAND_ERROR_IS_FATAL ANY)
-  # Only tern is installed: no test framework, no benchmark library, and nothing that depends on the architecture.
+  # Only tern is installed, with its commands for gdb: no test framework, no benchmark library, and nothing that depends on the architecture.
   file(GLOB_RECURSE installed RELATIVE "${WORK}/prefix" "${WORK}/prefix/*")
   foreach(file IN LISTS installed)
-    if(NOT file MATCHES "^(include/tern/|share/cmake/tern/)")
+    if(NOT file MATCHES "^(include/tern/|share/cmake/tern/|share/tern/tern_gdb\\.py$)")
       message(FATAL_ERROR "installed besides the library: ${file}")
     endif()
   endforeach()
