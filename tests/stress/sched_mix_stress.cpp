@@ -66,7 +66,13 @@ bool wake_at(meeting_place& m, bool tail) {
 }
 
 void life(world& w, std::uint64_t seed, int depth) {
+  // A sleep or join ends by an exception where the nursery is cancelled: by a sibling that throws.
+  struct count_end {
+    world& w;
+    ~count_end() { ++w.ended; }
+  };
   ++w.begun;
+  const count_end counted{w};
   fast_random random{seed};
   const std::uint32_t steps = 2 + random.below(12);
   std::vector<tern::thread> children;
@@ -124,9 +130,7 @@ void life(world& w, std::uint64_t seed, int depth) {
         }
     }
   }
-  children.clear();  // joins
-  ++w.ended;
-}
+}  // joins the children
 
 void run_round(std::uint64_t seed, unsigned processors) {
   world w;

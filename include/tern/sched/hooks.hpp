@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <tern/base/assert.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/config.hpp>
 #include <tern/base/function_ref.hpp>
