@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Every header compiles alone, with both compilers, without a warning, and can be included twice.
+"""Every header compiles alone without a warning, and can be included twice: the faces with both compilers, the others with clang.
+
+What a header forgets to include does not depend on the compiler, and the tests compile all of them with GCC.
 
 A header for one CPU (by its name: *_x86_64.hpp, *_aarch64.hpp) is compiled for that CPU, where a compiler for it is here.
 """
@@ -32,7 +34,7 @@ def compile_one(root, compiler, header):
 def compilers_for(header):
     cpu = lint.cpu_of(header)
     if cpu in ("", platform.machine()):
-        return COMPILERS
+        return COMPILERS if header.count("/") == 1 else COMPILERS[1:]
     cross = f"{cpu}-linux-gnu-g++"
     return [cross] if shutil.which(cross) else []
 
@@ -46,7 +48,7 @@ def check(root):
 
 EXAMPLES = [
     ("clean", {"include/tern/ds/a.hpp": "#pragma once\n#include <vector>\ninline std::vector<int> f() { return {}; }\n"}, None),
-    ("needs another header", {"include/tern/ds/a.hpp": "#pragma once\ninline std::vector<int> f() { return {}; }\n"},
+    ("needs another header", {"include/tern/a.hpp": "#pragma once\ninline std::vector<int> f() { return {}; }\n"},
      "a.hpp:1: g++"),
     ("needs another header, clang", {"include/tern/ds/a.hpp": "#pragma once\ninline std::vector<int> f() { return {}; }\n"},
      "a.hpp:1: clang++-19"),

@@ -373,7 +373,9 @@ inline void scheduler::stop_all() noexcept {
     drain_slots(*p, 0);
     drop_trace_buffer(p->trace);
     if (p->cache != nullptr) {
-      if (h != nullptr) h->processor_detach(*p);
+      // An extra one that has retired is detached already. relaxed: all workers are joined.
+      if (h != nullptr && p->state.load(memory_order_relaxed) != processor_state::unused)
+        h->processor_detach(*p);
       destroy_cache(p->cache);
     }
     delete p;
