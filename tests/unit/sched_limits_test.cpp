@@ -394,7 +394,7 @@ TEST(SchedProcess, AThousandRuntimesLeaveNothing) {
   for (int i = 0; i < count; ++i) use_one(i);
   EXPECT_EQ(next_descriptor(), descriptor);
   if (tern_test::is_emulated()) return;  // its own threads and memory are counted
-  EXPECT_EQ(entries("/proc/self/task"), threads);
+  EXPECT_LE(entries("/proc/self/task"), threads);
   // A lost stack, cache or processor is 4 KiB or more; sanitizers keep freed memory.
   if (tern::detail::asan_build || tern::detail::tsan_build) return;
   EXPECT_LT(resident(), memory + 4096u * static_cast<unsigned>(count) / 2);
