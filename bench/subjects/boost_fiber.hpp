@@ -274,26 +274,7 @@ struct boost_fiber_subject {
     std::optional<boost::fibers::buffered_channel<T>> buffered_;
   };
 
-  /// One set() lets one wait through.
-  class event {
-   public:
-    void set() {
-      const std::lock_guard lock(mutex_);
-      set_ = true;
-      changed_.notify_one();
-    }
-    bool wait_for(std::int64_t ns) {
-      std::unique_lock lock(mutex_);
-      const bool in_time = changed_.wait_for(lock, std::chrono::nanoseconds(ns), [&] { return set_; });
-      set_ = false;
-      return in_time;
-    }
-
-   private:
-    boost::fibers::mutex mutex_;
-    boost::fibers::condition_variable changed_;
-    bool set_ = false;
-  };
+  using event = blocking::basic_event<boost::fibers::mutex, boost::fibers::condition_variable>;
 
   static void sleep_until(std::int64_t ns) { boost::this_fiber::sleep_until(at_ns(ns)); }
 };

@@ -167,7 +167,8 @@ class either {
 };
 
 /// One set() lets one wait through.
-class event {
+template <class Mutex, class Condition>
+class basic_event {
  public:
   void set() {
     const std::lock_guard lock(mutex_);
@@ -183,10 +184,11 @@ class event {
   }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Mutex mutex_;
+  Condition changed_;
   bool set_ = false;
 };
+using event = basic_event<std::mutex, std::condition_variable>;
 
 }  // namespace blocking
 

@@ -68,41 +68,6 @@ TEST(spin_lock_model, mutants) {
       [](const mutant&) { return false; });
 }
 
-// A sleeper that takes the lock as merely held forgets the others that sleep: the classical futex mutex bug.
-template <bool Contended>
-struct forgetful_lock_model {
-  atomic<std::uint32_t> state{0};
-  model_var<int> count{0};
-  void threads(thread_list& list) {
-    for (int i = 0; i < 3; ++i) {
-      list.add("t" + std::to_string(i), [this] {
-        lock();
-        count = count + 1;
-        if (state.exchange(0, memory_order_release) == 2) model_futex::wake(state, 1);
-      });
-    }
-  }
-  void lock() {
-    std::uint32_t expected = 0;
-    if (state.compare_exchange_strong(expected, 1, memory_order_acquire, memory_order_relaxed)) return;
-    for (;;) {
-      expected = 0;
-      if (state.compare_exchange_strong(expected, Contended ? 2 : 1, memory_order_acquire,
-                                        memory_order_relaxed))
-        return;
-      if (expected == 2 ||
-          state.compare_exchange_strong(expected, 2, memory_order_relaxed, memory_order_relaxed)) {
-        model_futex::wait(state, 2);
-      }
-    }
-  }
-};
-
-TEST(spin_lock_model, a_lock_that_forgets_its_sleepers_is_caught) {
-  expect_holds<forgetful_lock_model<true>>({.preemptions = 2});
-  expect_caught<forgetful_lock_model<false>>({.preemptions = 3}, "deadlock");
-}
-
 // --- the queue ---------------------------------------------------------------------------------------------------------
 
 template <class Lock>

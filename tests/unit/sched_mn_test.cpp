@@ -205,14 +205,16 @@ TEST(SchedMn, HogsOnEveryProcessorDoNotStopTheOthers) {
   rt.run([&] {
     std::atomic<bool> stop{false};
     std::atomic<int> others{0};
+    std::atomic<int> hogging{0};
     std::vector<tern::thread> hogs;
     for (int i = 0; i < 2; ++i)
       hogs.emplace_back([&] {
+        ++hogging;
         while (!stop) {
         }
       });
-    // This fiber itself is queued behind the hogs now and then: only an extra processor lets it go on.
-    tern::this_thread::sleep_for(5ms);
+    // Once both run, only an extra processor lets this fiber go on.
+    while (hogging != 2) tern::this_thread::sleep_for(1ms);
     std::vector<tern::thread> all;
     for (int i = 0; i < 100; ++i)
       all.emplace_back([&] {

@@ -6,43 +6,31 @@
 //                own).
 // Best form      as in sched/spawn_join. pthread and pthread_pool use std::mutex: no task keeps it for long.
 #include <mutex>
-#include <vector>
 
-#include "bench/subjects/schedulers.hpp"
+#include "bench/cases/sched/counter.hpp"
 
 namespace tern_bench {
 namespace {
 
 template <class S>
-class counter_mutex {
+class locked_count {
  public:
-  explicit counter_mutex(const row_params& p) : tasks_(static_cast<std::size_t>(p.value_or("tasks", 1000))) {
-    threads_.reserve(tasks_);
+  void add() {
+    const std::lock_guard lock(mutex_);
+    ++value_;
+    keep(&value_);
   }
-  static std::string unfit(const row_params& p) { return unfit_for_tasks<S>(p.value_or("tasks", 1000)); }
-  std::uint64_t operations() const { return tasks_ * each; }
-  std::uint32_t run() {
-    value_ = 0;
-    for (std::size_t i = 0; i < tasks_; ++i) {
-      threads_.emplace_back([this] {
-        for (std::uint64_t n = 0; n < each; ++n) {
-          const std::lock_guard lock(mutex_);
-          ++value_;
-          keep(&value_);
-        }
-      });
-    }
-    for (auto& t : threads_) t.join();
-    threads_.clear();
-    return fold(0, value_);
-  }
+  std::uint64_t value() const { return value_; }
+  void reset() { value_ = 0; }
 
  private:
-  static constexpr std::uint64_t each = 64;
-  std::size_t tasks_;
   typename S::mutex mutex_;
   std::uint64_t value_ = 0;
-  std::vector<typename S::thread> threads_;
+};
+
+template <class S>
+class counter_mutex : public shared_counter<S, locked_count<S>> {
+  using shared_counter<S, locked_count<S>>::shared_counter;
 };
 
 const registration<counter_mutex, fork_join_schedulers> registered{{

@@ -54,25 +54,25 @@ TERN_COLD inline void wake_for(processor& p) noexcept {
   p.home->wake_slow();
 }
 
+// Owner of p. Behind all that is queued. False: nobody else could be woken, and no StoreLoad was spent. An extra processor that the
+// monitor is adding now searches at once, and the monitor itself looks again after its period.
+TERN_ALWAYS_INLINE bool push_shared(processor& p, fiber& f) noexcept {
+  const bool others = p.home->idle_.total() != 1;
+  // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
+  if (TERN_UNLIKELY(!(others ? p.ring.try_push(&f, memory_order_seq_cst) : p.ring.try_push(&f))))
+    push_overflow(p, f);
+  return others;
+}
+
 // Owner of p. Behind all that is queued.
 TERN_ALWAYS_INLINE void push_tail(processor& p, fiber& f) noexcept {
-  if (p.home->idle_.total() == 1) {
-    // Nobody else could be woken. An extra processor that the monitor is adding now searches at once, and the monitor itself looks
-    // again after its period.
-    if (TERN_UNLIKELY(!p.ring.try_push(&f))) push_overflow(p, f);
-    return;
-  }
-  // seq_cst: pairs with the rescan of a processor that goes to sleep, see idle.hpp.
-  if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake())) wake_for(p);
+  if (push_shared(p, f) && TERN_UNLIKELY(p.home->idle_.should_wake())) wake_for(p);
 }
 
 // The same for a fiber that another one has woken. Fibers that wake each other lie here for a moment only: no syscall for them while
 // somebody dozes.
 inline void push_woken(processor& p, fiber& f) noexcept {
-  // seq_cst: as in push_tail().
-  if (TERN_UNLIKELY(!p.ring.try_push(&f, memory_order_seq_cst))) push_overflow(p, f);
-  if (TERN_UNLIKELY(p.home->idle_.should_wake_soon())) wake_for(p);
+  if (push_shared(p, f) && TERN_UNLIKELY(p.home->idle_.should_wake_soon())) wake_for(p);
 }
 
 // Owner of p, for a fiber that yields. No StoreLoad between the push and the look at the sleepers: one that is just falling asleep may

@@ -91,7 +91,7 @@ struct alignas(cache_line_size) fiber {
   fiber() noexcept {}  // NOLINT: `error` and `name` live while their flags say so
   ~fiber() {}          // NOLINT: never runs; slots are type-stable
 
-  // wait_what is noted, by its top bit, once the monitor has seen the wait (survey.hpp): the park itself takes no time stamp. The next park
+  // wait_what is noted, by its top bit, once the monitor has seen the wait (dump.hpp): the park itself takes no time stamp. The next park
   // writes the word anew.
   static constexpr std::uintptr_t noted_bit = std::uintptr_t{1} << 63;
   static bool is_noted(const char* what) noexcept { return (to_word(what) & noted_bit) != 0; }

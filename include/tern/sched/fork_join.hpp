@@ -112,7 +112,7 @@ namespace tern::inline v1 {
 /// `f` runs in the calling fiber; `g` does too, after it, unless an idle processor takes it meanwhile and runs it in a fiber of its
 /// own. Both are always called; an exception crosses, that of `f` where both throw. Both may do whatever a fiber may: nest,
 /// lock, wait, spawn; but `f` must not wait for what only `g` does, unless by a tern call that parks. From a fiber; on a plain
-/// thread, and inside tern::blocking, both are called in order. About 3 ns beside the calls; allocates nothing; a stolen `g` costs
+/// thread, and inside tern::blocking, both are called in order. A few ns beside the calls; allocates nothing; a stolen `g` costs
 /// a fiber. A safepoint of the collector. Managed pointers: `g`'s own captures cross safely, what it writes through a reference
 /// into the caller's frame must be kept alive otherwise, as with tern::thread. Cancellation of the caller reaches a `g` that runs in
 /// its fiber, not one that was taken: a `g` that may wait for ever takes a stop token. fiber_locals are the running fiber's likewise.

@@ -1,11 +1,10 @@
-// Jobs: work that is no fiber yet - fork_join's closures and ready tasks - and how a worker makes a fiber for it.
+// Jobs: work that is no fiber yet - fork_join's closures - and how a worker makes a fiber for it.
 //
-// Context     fork_join.hpp and task.hpp put them into the processor; dispatch sends a worker to its loop for them now and then,
-//             and the loop looks for them where it looks for fibers.
-// Structure   forks   split_deque per processor: closures on their parents' stacks; each one that is taken becomes a fiber
-//             tasks   a ring per processor and a shared queue, as fibers have; one carrier fiber runs many of them
+// Context     fork_join.hpp puts them into the processor; dispatch sends a worker to its loop for them now and then, and the loop looks
+//             for them where it looks for fibers.
+// Structure   A split_deque per processor: closures on their parents' stacks; each one that is taken becomes a fiber.
 // Protocol    A fiber with private forks leaves its processor: `next_poll` is 0, so the dispatch is a slow one, which publishes them.
-//             Every poll that finds public forks or tasks sets request_jobs: the dispatch after it goes to the worker loop,
+//             Every poll that finds public forks sets request_jobs: the dispatch after it goes to the worker loop,
 //             which makes a fiber for one of them. So they are not starved by a ring that is never empty.
 //             A searcher sets request_share where it sees private forks only; their owner publishes its oldest at its next fork.
 // Invariants  I1 a private fork about => next_poll is 0. I2 a job leaves its queue once.
@@ -15,9 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <new>
-#include <type_traits>
 
 #include <tern/ds/split_deque.hpp>
 #include <tern/sched/dispatch.hpp>
@@ -39,43 +36,33 @@ struct fork_job : split_item {
   fiber* thief;   // runs it, once taken; the deque's lock
 };
 
-// A fiber for a small closure, which is not queued anywhere. Null where there is no stack.
-template <class Closure>
-fiber* try_make_fiber(processor& p, const Closure& c, std::uintptr_t join_word) noexcept {
-  static_assert(std::is_trivially_copyable_v<Closure> && sizeof(Closure) <= 64 && alignof(Closure) <= 16);
-  std::uint32_t flags = 0;
-  fiber* f = nullptr;
-  try {
-    f = &take_slot(*p.home, &p, 0, flags);
-  } catch (...) {
-    return nullptr;
-  }
-  void* place = reinterpret_cast<void*>(round_down(to_word(f) - sizeof(Closure), 16));
-  ::new (place) Closure(c);
-  prepare_fiber(*f, *p.home, &p, flags);
-  f->closure = place;
-  f->body = &run_closure<Closure>;
-  f->join_word.store(join_word, memory_order_relaxed);  // relaxed: as in prepare_fiber()
-  make_context(f->saved_context, place, &fiber_entry);
-  f->stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
-  bump(p.counters.spawned);
-  return f;
-}
-
 struct forked_call {
   fork_job* job;
   void operator()() const { job->kind->run(*job); }
 };
 
-// Owner of p. A fiber for the oldest public fork of `from`.
+// Owner of p. A fiber for the oldest public fork of `from`, not queued anywhere. Null where there is none, or no stack.
 inline fiber* take_fork(processor& p, processor& from) noexcept {
   fiber* f = nullptr;
   from.forks.steal([&](split_item& item) noexcept {
     auto& job = static_cast<fork_job&>(item);
-    f = try_make_fiber(p, forked_call{&job}, fiber::join_running);
+    std::uint32_t flags = 0;
+    try {
+      f = &take_slot(*p.home, &p, 0, flags);
+    } catch (...) {
+      return false;
+    }
+    void* place = reinterpret_cast<void*>(round_down(to_word(f) - sizeof(forked_call), 16));
+    ::new (place) forked_call{&job};
+    prepare_fiber(*f, *p.home, &p, flags);
+    set_body<forked_call>(*f, place, place);
     job.thief = f;
-    if (f != nullptr) crossing(job.closure, job.kind->bytes);
-    return f != nullptr;
+    // relaxed: see hooks.hpp.
+    if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
+      spawned_slow(&p, *f, job.closure, job.kind->bytes);
+    f->stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
+    bump(p.counters.spawned);
+    return true;
   });
   if (f != nullptr && &from != &p) bump(p.counters.stolen), bump(p.counters.steals);
   return f;

@@ -95,7 +95,7 @@ class nursery {
   void wait() {
     const bool interrupted = !wait_for_children();
     if (std::exception_ptr e = std::exchange(error_, nullptr)) {
-      stop_ = std::stop_source{};
+      stop_ = new_stop_source();
       cancelled_ = false;
       std::rethrow_exception(std::move(e));
     }
@@ -126,6 +126,9 @@ class nursery {
   }
 
  private:
+  // A call: of the constructor inlined GCC 12 says now and then that it reads itself uninitialised.
+  TERN_COLD static std::stop_source new_stop_source() { return {}; }
+
   using cancelling = detail::basic_cancel_state<>;
 
   template <class F>

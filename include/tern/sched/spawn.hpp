@@ -123,6 +123,14 @@ TERN_COLD inline void spawned_slow(processor* p, fiber& f, const void* closure, 
   if (is_tracing()) record_spawn(p, f);
 }
 
+// What the fiber runs, and on which stack. Requires: prepare_fiber(); the closure is constructed at `closure`.
+template <class Closure>
+TERN_ALWAYS_INLINE void set_body(fiber& f, void* closure, void* stack_top) noexcept {
+  f.closure = closure;
+  f.body = &run_closure<Closure>;
+  make_context(f.saved_context, stack_top, &fiber_entry);
+}
+
 // Starts a fiber that runs `function` (called once, destroyed on the fiber). From a fiber of `s`, or from any other thread.
 template <class Closure>
 fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}) {
@@ -151,11 +159,9 @@ fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}
   // The constructor is the user's and may have parked: then this may be another worker's processor by now.
   if constexpr (!std::is_trivially_constructible_v<closure_type, Closure&&>) p = processor_in(s);
   prepare_fiber(f, s, p, flags);
-  f.closure = place;
-  f.body = &run_closure<closure_type>;
+  set_body<closure_type>(f, place, top);
   if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
   if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
-  make_context(f.saved_context, top, &fiber_entry);
   // relaxed: see hooks.hpp.
   if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
     spawned_slow(p, f, place, sizeof(closure_type));

@@ -114,12 +114,6 @@ struct search_view {
       false;  // they run one fiber after the other: what lies in their rings will have its turn soon
 };
 
-// Owner of p. A fiber for a job of `from`.
-inline fiber* take_job(processor& p, processor& from) noexcept {
-  if (from.forks.has_public()) return take_fork(p, from);
-  return nullptr;
-}
-
 // One look at every other processor.
 inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) noexcept {
   scheduler& s = *p.home;
@@ -145,7 +139,7 @@ inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) 
     dispatches += victim.tick.load(memory_order_relaxed);  // relaxed: a sign of life
     if (victim.timers.earliest() <= now && fire_timers(p, victim, now) != 0)
       if (fiber* f = p.ring.pop()) return f;
-    if (fiber* f = take_job(p, victim)) return f;
+    if (fiber* f = take_fork(p, victim)) return f;
     victim.ask_to_share();
     if (queued != 0) continue;  // run_next is younger
     if (fiber* f = steal_run_next(p, victim, view.watch, now)) return f;
@@ -166,7 +160,7 @@ inline fiber* search(processor& p, bool& moving) noexcept {
     if (p.timers.earliest() <= now) fire_timers(p, p, now);
     if (fiber* f = p.ring.pop()) return f;
     if (fiber* f = take_injected(p)) return f;
-    if (fiber* f = take_job(p, p)) return f;
+    if (fiber* f = take_fork(p, p)) return f;
     if (fiber* f = steal_round(p, view, now)) return f;
     moving = view.moving;
     const os::nanoseconds limit = view.watch.victim != nullptr ? 2 * run_next_patience : search_time;
@@ -234,11 +228,11 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
       // relaxed: the owner set it.
       if ((p.request.load(memory_order_relaxed) & request_jobs) != 0) {
         p.request.fetch_and(~request_jobs, memory_order_relaxed);
-        f = take_job(p, p);
+        f = take_fork(p, p);
       }
       if (f == nullptr) f = pick_any(p);
       if (f == nullptr) f = take_injected(p);
-      if (f == nullptr) f = take_job(p, p);
+      if (f == nullptr) f = take_fork(p, p);
       if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p, moving);
     } else {
       if (searching) static_cast<void>(s.idle_.end_search());

@@ -221,7 +221,7 @@ class channel : public detail::channel_base {
     }
   }
   ~channel() {
-    while (count_ > 0) drop_first();
+    while (size() > 0) drop_first();
     if (ring_ == nullptr) return;
     if constexpr (is_crossing_rooted<T>) detail::unregister_root_range(ring_);
     deallocate(ring_, bytes(), alignment());
@@ -265,6 +265,8 @@ class channel : public detail::channel_base {
 
   /// A value if one is there. Empty also when the channel is closed.
   TERN_ALWAYS_INLINE std::optional<T> try_receive() noexcept {
+    // Who polls must not keep the lock from those who send. relaxed: empty at this moment; nothing is read. Senders wait only at a full ring.
+    if (capacity_ != 0 && size() == 0) return std::nullopt;
     place to;
     if (!try_receive_into(to.bytes)) return std::nullopt;
     return to.take();
@@ -296,11 +298,8 @@ class channel : public detail::channel_base {
   std::size_t capacity() const noexcept { return capacity_; }
   /// How many values are buffered now.
   std::size_t size() const noexcept {
-    guard_.lock();
-    const std::size_t n = count_;
-    guard_.unlock();
-    return n;
-  }
+    return count_.load(detail::memory_order_relaxed);
+  }  // relaxed: a figure
 
  private:
   template <class, class>
@@ -379,13 +378,13 @@ class channel : public detail::channel_base {
     // A stale copy would keep its object alive.
     if constexpr (is_crossing_rooted<T>) std::memset(static_cast<void*>(ring_ + head_), 0, sizeof(T));
     if (++head_ == capacity_) head_ = 0;
-    --count_;
+    count_.store(size() - 1, detail::memory_order_relaxed);  // relaxed, here and below: guard_
   }
   void append(T& value) noexcept {
-    std::size_t at = head_ + count_;
+    std::size_t at = head_ + size();
     if (at >= capacity_) at -= capacity_;
     put(ring_ + at, value);
-    ++count_;
+    count_.store(size() + 1, detail::memory_order_relaxed);
   }
 
   outcome send_locked(T& value, detail::waiter*& wake) noexcept {
@@ -395,13 +394,13 @@ class channel : public detail::channel_base {
       wake = served(*n);
       return outcome::done;
     }
-    if (count_ == capacity_) return outcome::blocked;
+    if (size() == capacity_) return outcome::blocked;
     append(value);
     return outcome::done;
   }
 
   outcome receive_locked(void* to, detail::waiter*& wake) noexcept {
-    if (count_ > 0) {
+    if (size() > 0) {
       put(to, first());
       drop_first();
       if (detail::channel_node* n = take_claimed(senders_)) {
@@ -420,8 +419,8 @@ class channel : public detail::channel_base {
 
   const std::size_t capacity_;
   T* ring_ = nullptr;
-  std::size_t head_ = 0;   // guard_
-  std::size_t count_ = 0;  // guard_
+  std::size_t head_ = 0;                  // guard_
+  detail::atomic<std::size_t> count_{0};  // written under guard_
 };
 
 }  // namespace tern::inline v1
