@@ -325,7 +325,9 @@ inline void run_all() {
   values_survive(40);
   vectors_survive(3);
   based_frame_survives(72);
-  red_zone_survives();
+  // Under TSan the switch is a call, so no red zone is at stake; and a leaf that switches on behalf of its caller leaves its shadow call
+  // stacks unbalanced (one run in six dies).
+  if constexpr (!tern::detail::tsan_build) red_zone_survives();
   calls_and_exceptions();
   unwinder_stops();
   rounding_mode_is_the_threads();

@@ -7,8 +7,7 @@ TEST(context, values_survive) { context_cases::values_survive(40); }
 TEST(context, vectors_survive) { context_cases::vectors_survive(3); }
 TEST(context, frame_with_base_pointer_survives) { context_cases::based_frame_survives(72); }
 TEST(context, red_zone_survives) {
-  // The switch is a call there, so no red zone is at stake; and a leaf that switches on behalf of its caller leaves TSan's shadow
-  // call stacks unbalanced.
+  // See run_all().
   if (tern::detail::tsan_build) GTEST_SKIP() << "the switch is a call under TSan";
   context_cases::red_zone_survives();
 }
