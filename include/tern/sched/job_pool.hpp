@@ -374,7 +374,7 @@ class job_pool {
   // Requires: fibers_ counts it. Throws std::system_error, and counts it no more.
   void start_fiber() {
     try {
-      detail::spawn_fiber(scheduler_, [this] { work(); }, {.name = options_.name, .detached = true});
+      detail::spawn_fiber(&scheduler_, [this] { work(); }, {.name = options_.name, .detached = true});
     } catch (...) {
       lock_.lock();
       --arriving_;

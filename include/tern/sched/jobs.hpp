@@ -55,7 +55,9 @@ inline fiber* take_fork(processor& p, processor& from) noexcept {
     void* place = reinterpret_cast<void*>(round_down(to_word(f) - sizeof(forked_call), 16));
     ::new (place) forked_call{&job};
     prepare_fiber(*f, *p.home, &p, flags);
-    set_body<forked_call>(*f, place, place);
+    f->closure = place;
+    f->body = &run_closure<forked_call>;
+    make_context(f->saved_context, place, &fiber_entry);
     job.thief = f;
     // relaxed: see hooks.hpp.
     if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))

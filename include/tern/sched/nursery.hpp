@@ -73,7 +73,6 @@ class nursery {
   template <class F>
     requires(std::is_invocable_v<std::decay_t<F>&> || std::is_invocable_v<std::decay_t<F>&, std::stop_token>)
   void spawn(const thread_attributes& a, F&& f) {
-    detail::scheduler& s = detail::home_scheduler();
     {
       detail::lock_scope hold{lock_};
       ++children_;
@@ -81,7 +80,7 @@ class nursery {
     try {
       if (TERN_UNLIKELY(needs_watcher())) start_watcher();
       using function = std::optional<std::decay_t<F>>;
-      detail::spawn_fiber(s, child<std::decay_t<F>>{this, function{std::in_place, std::forward<F>(f)}},
+      detail::spawn_fiber(nullptr, child<std::decay_t<F>>{this, function{std::in_place, std::forward<F>(f)}},
                           {.name = a.name, .stack_size = a.stack_size, .detached = true});
     } catch (...) {
       child_ended(nullptr, nullptr);
@@ -279,7 +278,7 @@ class nursery {
       if (std::exchange(watching_, true)) return;
     }
     try {
-      detail::spawn_fiber(detail::home_scheduler(), [this] { watch(); },
+      detail::spawn_fiber(nullptr, [this] { watch(); },
                           {.name = "nursery deadline", .detached = true});
     } catch (...) {
       watcher_ended();

@@ -44,19 +44,19 @@ class runtime {
     requires std::is_invocable_v<F&>
   std::invoke_result_t<F&> run(F&& f) {
     using result = std::invoke_result_t<F&>;
-    const detail::spawn_options o{.name = "main", .is_main = true};
+    static constexpr detail::spawn_options o{.name = "main", .is_main = true};
     if constexpr (std::is_void_v<result>) {
-      detail::thread_access::make(scheduler_, o, [&f] { f(); }).join();
+      detail::thread_access::make(&scheduler_, o, [&f] { f(); }).join();
     } else if constexpr (std::is_reference_v<result>) {
       std::remove_reference_t<result>* out = nullptr;
-      detail::thread_access::make(scheduler_, o, [&] {
+      detail::thread_access::make(&scheduler_, o, [&] {
         out = &f();
         detail::crossing(&out, sizeof out);  // to the waiting stack
       }).join();
       return static_cast<result>(*out);
     } else {
       std::optional<result> out;
-      detail::thread_access::make(scheduler_, o, [&] {
+      detail::thread_access::make(&scheduler_, o, [&] {
         out.emplace(f());
         detail::crossing(&out, sizeof out);  // to the waiting stack
       }).join();
@@ -67,12 +67,12 @@ class runtime {
   /// Starts a fiber of this runtime from anywhere. As the constructor of thread.
   template <class F, class... Args>
   thread spawn(F&& f, Args&&... args) {
-    return detail::thread_access::make(scheduler_, detail::spawn_options{}, std::forward<F>(f),
+    return detail::thread_access::make(&scheduler_, detail::default_spawn, std::forward<F>(f),
                                        std::forward<Args>(args)...);
   }
   template <class F, class... Args>
   thread spawn(const thread_attributes& a, F&& f, Args&&... args) {
-    return detail::thread_access::make(scheduler_,
+    return detail::thread_access::make(&scheduler_,
                                        detail::spawn_options{.name = a.name, .stack_size = a.stack_size},
                                        std::forward<F>(f), std::forward<Args>(args)...);
   }

@@ -110,6 +110,7 @@ struct spawn_options {
   bool detached = false;
   bool is_main = false;
 };
+inline constexpr spawn_options default_spawn{};
 
 // The processor that this thread holds, if it is one of `s`; else null.
 TERN_ALWAYS_INLINE processor* processor_in(scheduler& s) noexcept {
@@ -123,56 +124,86 @@ TERN_COLD inline void spawned_slow(processor* p, fiber& f, const void* closure, 
   if (is_tracing()) record_spawn(p, f);
 }
 
-// What the fiber runs, and on which stack. Requires: prepare_fiber(); the closure is constructed at `closure`.
-template <class Closure>
-TERN_ALWAYS_INLINE void set_body(fiber& f, void* closure, void* stack_top) noexcept {
-  f.closure = closure;
-  f.body = &run_closure<Closure>;
-  make_context(f.saved_context, stack_top, &fiber_entry);
+// A slot for a new fiber, and the processor that the spawner holds if it is one of the fiber's runtime.
+struct spawn_place {
+  fiber* slot;
+  processor* spawner;
+};
+
+// The runtime of the running fiber. Throws std::system_error(operation_not_permitted) outside any.
+TERN_COLD inline scheduler& home_scheduler() {
+  if (worker* w = current_worker()) return *w->home;
+  throw std::system_error(std::make_error_code(std::errc::operation_not_permitted),
+                          "tern::thread outside a runtime: use runtime::spawn");
 }
 
-// Starts a fiber that runs `function` (called once, destroyed on the fiber). From a fiber of `s`, or from any other thread.
-template <class Closure>
-fiber& spawn_fiber(scheduler& s, Closure&& function, const spawn_options& o = {}) {
-  using closure_type = std::remove_cvref_t<Closure>;
-  processor* p = processor_in(s);
-  std::uint32_t flags = o.is_main ? static_cast<std::uint32_t>(fiber::is_main) : 0;
-  fiber& f = take_slot(s, p, o.stack_size, flags);
-  constexpr std::size_t alignment = alignof(closure_type) > 16 ? alignof(closure_type) : 16;
-  void* place = reinterpret_cast<void*>(round_down(to_word(&f) - sizeof(closure_type), alignment));
-  void* top = place;
-  try {
-    // The smallest slot has 12 KiB of stack: a quarter of it always fits.
-    if constexpr (sizeof(closure_type) > 2048 || alignof(closure_type) > 1024) {
-      place = allocate(sizeof(closure_type), alignof(closure_type));
-      top = &f;
-      flags |= fiber::heap_closure;
-    }
-    ::new (place) closure_type(std::forward<Closure>(function));
-  } catch (...) {
-    if ((flags & fiber::heap_closure) != 0) deallocate(place, sizeof(closure_type), alignof(closure_type));
-    f.flags = flags;
-    f.home = &s;
-    release_slot(f);
-    throw;
+// Spawning is a call before the closure is made and one after, so that a place that spawns is some 150 bytes of code, not a
+// thousand. `s` null: the runtime of the caller. Throws std::system_error.
+TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& o) {
+  processor* p = current_processor();
+  if (TERN_UNLIKELY(p == nullptr)) {
+    if (s == nullptr) s = &home_scheduler();
+  } else if (s == nullptr) {
+    s = p->home;
+  } else if (p->home != s) {
+    p = nullptr;
   }
-  // The constructor is the user's and may have parked: then this may be another worker's processor by now.
-  if constexpr (!std::is_trivially_constructible_v<closure_type, Closure&&>) p = processor_in(s);
-  prepare_fiber(f, s, p, flags);
-  set_body<closure_type>(f, place, top);
+  std::uint32_t flags = o.is_main ? static_cast<std::uint32_t>(fiber::is_main) : 0;
+  fiber& f = take_slot(*s, p, o.stack_size, flags);
+  f.flags = flags;
+  f.home = s;
+  return {&f, p};
+}
+
+// Requires: begin_spawn(); f.closure and f.body are set.
+TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o, std::size_t closure_bytes) noexcept {
+  prepare_fiber(f, *f.home, p, f.flags);
+  make_context(f.saved_context, (f.flags & fiber::heap_closure) != 0 ? &f : f.closure, &fiber_entry);
   if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
   if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
   // relaxed: see hooks.hpp.
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
-    spawned_slow(p, f, place, sizeof(closure_type));
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) spawned_slow(p, f, f.closure, closure_bytes);
   f.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
   if (TERN_LIKELY(p != nullptr)) {
     bump(p->counters.spawned);
     push_tail(*p, f);
   } else {
-    s.external_spawned_.fetch_add(1, memory_order_relaxed);
-    s.inject(f);
+    f.home->external_spawned_.fetch_add(1, memory_order_relaxed);
+    f.home->inject(f);
   }
+}
+
+// Starts a fiber that runs `function` (called once, destroyed on the fiber). From a fiber of `s`, or from any other thread; null is
+// the runtime of the caller.
+template <class Closure>
+fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = default_spawn) {
+  using closure_type = std::remove_cvref_t<Closure>;
+  constexpr std::size_t alignment = alignof(closure_type) > 16 ? alignof(closure_type) : 16;
+  // The smallest slot has 12 KiB of stack: a quarter of it always fits.
+  constexpr bool on_heap = sizeof(closure_type) > 2048 || alignof(closure_type) > 1024;
+  auto [slot, p] = begin_spawn(s, o);
+  fiber& f = *slot;
+  void* place = nullptr;
+  try {
+    if constexpr (on_heap) {
+      place = allocate(sizeof(closure_type), alignof(closure_type));
+      f.flags |= fiber::heap_closure;
+    } else {
+      place = reinterpret_cast<void*>(round_down(to_word(&f) - sizeof(closure_type), alignment));
+    }
+    ::new (place) closure_type(std::forward<Closure>(function));
+  } catch (...) {
+    if constexpr (on_heap) {
+      if (place != nullptr) deallocate(place, sizeof(closure_type), alignof(closure_type));
+    }
+    release_slot(f);
+    throw;
+  }
+  // The constructor is the user's and may have parked: then this may be another worker's processor by now.
+  if constexpr (!std::is_trivially_constructible_v<closure_type, Closure&&>) p = processor_in(*f.home);
+  f.closure = place;
+  f.body = &run_closure<closure_type>;
+  finish_spawn(f, p, o, sizeof(closure_type));
   return f;
 }
 

@@ -51,13 +51,6 @@ struct bound_call {
 };
 
 // The runtime of the running fiber. Throws std::system_error(operation_not_permitted) outside any.
-inline scheduler& home_scheduler() {
-  if (processor* p = current_processor()) return *p->home;
-  if (worker* w = current_worker()) return *w->home;
-  throw std::system_error(std::make_error_code(std::errc::operation_not_permitted),
-                          "tern::thread outside a runtime: use runtime::spawn");
-}
-
 struct thread_access;
 
 }  // namespace detail
@@ -80,14 +73,14 @@ class [[nodiscard]] thread {
              !std::is_same_v<std::remove_cvref_t<F>, thread_attributes> &&
              std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
   explicit thread(F&& f, Args&&... args)
-      : thread(detail::home_scheduler(), detail::spawn_options{}, std::forward<F>(f),
+      : thread(nullptr, detail::default_spawn, std::forward<F>(f),
                std::forward<Args>(args)...) {}
 
   /// The same with attributes.
   template <class F, class... Args>
     requires(std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
   thread(const thread_attributes& a, F&& f, Args&&... args)
-      : thread(detail::home_scheduler(), detail::spawn_options{.name = a.name, .stack_size = a.stack_size},
+      : thread(nullptr, detail::spawn_options{.name = a.name, .stack_size = a.stack_size},
                std::forward<F>(f), std::forward<Args>(args)...) {}
 
   thread(thread&& o) noexcept : fiber_{std::exchange(o.fiber_, nullptr)} {}
@@ -137,7 +130,7 @@ class [[nodiscard]] thread {
   friend struct detail::thread_access;
 
   template <class F, class... Args>
-  thread(detail::scheduler& s, const detail::spawn_options& o, F&& f, Args&&... args) {
+  thread(detail::scheduler* s, const detail::spawn_options& o, F&& f, Args&&... args) {
     if constexpr (sizeof...(Args) == 0 && std::is_invocable_v<std::decay_t<F>&>)
       fiber_ = &detail::spawn_fiber(s, std::forward<F>(f), o);
     else
@@ -172,7 +165,7 @@ namespace detail {
 
 struct thread_access {
   template <class... Args>
-  static thread make(scheduler& s, const spawn_options& o, Args&&... args) {
+  static thread make(scheduler* s, const spawn_options& o, Args&&... args) {
     return thread(s, o, std::forward<Args>(args)...);
   }
 };
