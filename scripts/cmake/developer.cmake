@@ -22,12 +22,20 @@ file(RELATIVE_PATH tern_way_back "${CMAKE_BINARY_DIR}" "${PROJECT_SOURCE_DIR}")
 add_compile_options("-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=" "-fmacro-prefix-map=${tern_way_back}=")
 
 # Without vptr: by contract a type's trace() runs once on zeroed storage, where no object and no vtable pointer is yet.
-# Beside ASan without the checks of every access either: they cost 40% of the compile time, and the ARM64 build has them.
+# Beside ASan without the checks of every access either: they cost 40% of the compile time, and the ARM64 build has them. There a
+# failed check is a trap, which saves a quarter; -DTERN_UBSAN_TRAP=OFF says what failed.
+option(TERN_UBSAN_TRAP "With TERN_SANITIZE=undefined: a failed check traps, without a message" ON)
 if(TERN_SANITIZE STREQUAL "address")
   set(tern_sanitizers -fsanitize=address,undefined -fno-sanitize=vptr,null,alignment,object-size,pointer-overflow
                       -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    list(APPEND tern_sanitizers "SHELL:--param asan-instrumentation-with-call-threshold=0")  # a quarter less to compile
+  endif()
 elseif(TERN_SANITIZE STREQUAL "undefined")
   set(tern_sanitizers -fsanitize=undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  if(TERN_UBSAN_TRAP AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    list(APPEND tern_sanitizers -fsanitize-undefined-trap-on-error)
+  endif()
 elseif(TERN_SANITIZE STREQUAL "thread")
   set(tern_sanitizers -fsanitize=thread -fno-omit-frame-pointer)
 elseif(NOT TERN_SANITIZE STREQUAL "")

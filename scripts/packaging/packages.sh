@@ -78,8 +78,10 @@ tern_package_set() {
   esac
 }
 
-# Objects are shared by all checkouts of this machine: what ccache compares has no path of the tree in it.
+# Objects are shared by all checkouts of this machine: what ccache compares has no path of the tree in it. The sloppiness is what it
+# asks for where precompiled headers are used.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$PWD} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-true}
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
 
 # The release of Boost whose fibers are measured: the newest that Debian 12 has, or what later systems share.
 tern_boost() {
