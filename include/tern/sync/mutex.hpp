@@ -47,8 +47,8 @@ class basic_mutex {
     if (TERN_LIKELY(s == 0)) {
       if (TERN_LIKELY(state_.compare_exchange_strong(s, locked, memory_order_acquire, memory_order_relaxed)))
         return;
-    } else if ((s & locked) == 0 && state_.compare_exchange_strong(s, s | locked, memory_order_acquire,
-                                                                   memory_order_relaxed)) {
+    } else if ((s & locked) == 0 &&
+               state_.compare_exchange_strong(s, s | locked, memory_order_acquire, memory_order_relaxed)) {
       return;
     }
     lock_slow();
