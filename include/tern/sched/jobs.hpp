@@ -46,15 +46,14 @@ inline fiber* take_fork(processor& p, processor& from) noexcept {
   fiber* f = nullptr;
   from.forks.steal([&](split_item& item) noexcept {
     auto& job = static_cast<fork_job&>(item);
-    std::uint32_t flags = 0;
     try {
-      f = &take_slot(*p.home, &p, 0, flags);
+      f = &take_slot(*p.home, &p, 0);
     } catch (...) {
       return false;
     }
     void* place = reinterpret_cast<void*>(round_down(to_word(f) - sizeof(forked_call), 16));
     ::new (place) forked_call{&job};
-    prepare_fiber(*f, *p.home, &p, flags);
+    prepare_fiber(*f, *p.home, &p, 0);
     f->closure = place;
     f->body = &run_closure<forked_call>;
     make_context(f->saved_context, place, &fiber_entry);
