@@ -33,9 +33,12 @@
 
 namespace tern::inline v1::detail {
 
+class scheduler;
+
 enum class wake_reason : std::uint32_t { notified, timed_out };
 
-enum class waiter_kind : std::uint8_t { single, multi };
+// `task`: a suspended coroutine, always a task_waiter; its wait is ended by an RMW, as that of `multi`.
+enum class waiter_kind : std::uint8_t { single, multi, task };
 
 // Where an unparked fiber goes. `next`: it runs when the waker's fiber next gives up the processor. `tail`: behind the queue.
 enum class wake_place : std::uint8_t { next, tail };
@@ -44,6 +47,8 @@ struct waiter {
   // `what` is a constant string and `object` an address, both for the deadlock report and the fiber dump.
   explicit waiter(const char* what_, const void* object_ = nullptr,
                   waiter_kind kind_ = waiter_kind::single) noexcept;
+  waiter(const char* what_, const void* object_, waiter_kind kind_, fiber* owner_) noexcept
+      : kind{kind_}, owner{owner_}, what{what_}, object{object_} {}
   waiter(const waiter&) = delete;
   waiter& operator=(const waiter&) = delete;
 
@@ -52,11 +57,30 @@ struct waiter {
 
   wait_state<> state;
   waiter_kind kind;
-  fiber* owner;  // the waiting fiber; null for a plain thread
+  fiber* owner;  // the waiting fiber; null for a plain thread and for a task
   const char* what;
   const void* object;
   list_hook hook{};  // the primitive's own list; its lock protects it
   timer_node timer;  // the timer's lock protects it
+};
+
+// A suspended coroutine (task.hpp): its place in a ready queue, and what a carrier needs to go on with it.
+struct task_node {
+  task_node* next = nullptr;  // whoever holds the task
+  void* frame = nullptr;      // the coroutine's
+  scheduler* home = nullptr;
+};
+
+// Lies in a coroutine's frame. The coroutine is suspended before anybody can reach it, so it is parked from the start.
+struct task_waiter : waiter {
+  task_waiter(const char* what_, const void* object_) noexcept
+      : waiter{what_, object_, waiter_kind::task, nullptr} {}
+  // Requires: no waker can reach it yet.
+  void suspend(task_node& n) noexcept {
+    node = &n;
+    state.park_single();
+  }
+  task_node* node = nullptr;
 };
 
 // Runs after the caller has been saved, on another stack of the same worker (a plain thread: on its own stack). Must not park,

@@ -51,6 +51,7 @@ template <class T, class F>
 class receive_case;
 template <class T, class F>
 class send_case;
+struct channel_tasks;
 
 // Which case of a select has won: set once, by whoever ends the wait.
 template <class Atomics = native_atomics>
@@ -123,6 +124,7 @@ class channel_base {
 
  protected:
   friend class select_engine;
+  friend struct channel_tasks;
 
   constexpr channel_base() noexcept = default;
 
@@ -306,6 +308,7 @@ class channel : public detail::channel_base {
   friend class detail::receive_case;
   template <class, class>
   friend class detail::send_case;
+  friend struct detail::channel_tasks;
 
   using outcome = detail::channel_outcome;
 
