@@ -1,4 +1,4 @@
-// tern's coroutines: tern::task<> on the scheduler's processors. Cases write their workload a second time for it, with co_await.
+// tern's coroutines: tern::task<> on the scheduler's processors. A case has a second form of its workload for it, with co_await.
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ struct tern_task {
   static std::string version() { return tern_version; }
   static std::string unfit(const row_params& p) { return on_processors::unfit(p); }
 
-  /// fn is the main fiber of a runtime; it spawns the tasks and joins them.
+  /// fn is the main fiber of a runtime, as for tern; it starts the tasks and joins them.
   template <class F>
   static void run(const row_params& params, F&& fn) {
     tern_scheduler::run(params, fn);

@@ -124,7 +124,8 @@ TEST_P(SchedTask, MisuseHasOneOutcomeEach) {
     EXPECT_TRUE(t.valid());
     EXPECT_EQ(std::move(t).get(), 1);
     EXPECT_FALSE(t.valid());  // NOLINT: that is what is asked
-    EXPECT_EQ(error_of([&] { static_cast<void>(std::move(t).get()); }), std::errc::invalid_argument) << "got twice";
+    EXPECT_EQ(error_of([&] { static_cast<void>(std::move(t).get()); }), std::errc::invalid_argument)
+        << "got twice";
     struct body {
       static tern::task<int> twice() {
         auto inner = one();
@@ -163,7 +164,8 @@ TEST_P(SchedTask, DestroyedBeforeItsStartItRunsNothing) {
     replaced = body::run(alive);
     EXPECT_EQ(alive.use_count(), 3);
   }
-  EXPECT_EQ(error_of([&] { static_cast<void>(tern::spawn_task(body::run(alive))); }), std::errc::operation_not_permitted);
+  EXPECT_EQ(error_of([&] { static_cast<void>(tern::spawn_task(body::run(alive))); }),
+            std::errc::operation_not_permitted);
   EXPECT_EQ(alive.use_count(), 1);
   EXPECT_EQ(*alive, 0);
   rt.run([&] { body::run(alive).get(); });
@@ -196,7 +198,8 @@ TEST_P(SchedTask, StartedAndJoinedByAPlainThread) {
   EXPECT_EQ(h.join(), 55);
   EXPECT_THROW(tern::spawn_task(rt, fails()).join(), std::runtime_error);
   tern::runtime other{{.processors = 1}};
-  other.run([&] { EXPECT_EQ(tern::spawn_task(rt, sum_to(20)).join(), 210) << "by a fiber of another runtime"; });
+  other.run(
+      [&] { EXPECT_EQ(tern::spawn_task(rt, sum_to(20)).join(), 210) << "by a fiber of another runtime"; });
 }
 
 TEST_P(SchedTask, StartedInsideBlocking) {
@@ -213,7 +216,8 @@ TEST_P(SchedTask, SleepsAtLeastAsLongAsAsked) {
   };
   rt.run([] {
     std::vector<tern::task_handle<bool>> all;
-    for (int i = -1; i < 200; ++i) all.push_back(tern::spawn_task(body::sleep(std::chrono::microseconds{50 * i})));
+    for (int i = -1; i < 200; ++i)
+      all.push_back(tern::spawn_task(body::sleep(std::chrono::microseconds{50 * i})));
     for (auto& h : all) EXPECT_TRUE(h.join());
   });
 }
@@ -552,7 +556,8 @@ TEST_F(SchedTaskDeath, DetachedTasksThatWaitForEverAreReported) {
     tern::run(tern::runtime_options{.processors = 1, .on_deadlock = tern::deadlock_policy::fatal},
               [] { tern::spawn_task(wait_for(never)).detach(); });
   };
-  EXPECT_EXIT(body(), testing::ExitedWithCode(tern::deadlock_exit_status), "deadlock(.|\n)*0 fiber(.|\n)*1 task");
+  EXPECT_EXIT(body(), testing::ExitedWithCode(tern::deadlock_exit_status),
+              "deadlock(.|\n)*0 fiber(.|\n)*1 task");
 }
 
 TEST_F(SchedTaskDeath, NoReportWhileATaskSleeps) {
@@ -560,7 +565,8 @@ TEST_F(SchedTaskDeath, NoReportWhileATaskSleeps) {
     struct of {
       static tern::task<> sleep() { co_await tern::this_task::sleep_for(300ms); }
     };
-    tern::run(tern::runtime_options{.processors = 1, .on_deadlock = tern::deadlock_policy::fatal}, [] { of::sleep().get(); });
+    tern::run(tern::runtime_options{.processors = 1, .on_deadlock = tern::deadlock_policy::fatal},
+              [] { of::sleep().get(); });
     std::exit(4);
   };
   EXPECT_EXIT(body(), testing::ExitedWithCode(4), "");

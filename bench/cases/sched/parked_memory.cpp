@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "bench/subjects/schedulers.hpp"
-#include "bench/subjects/tern_task.hpp"
 
 namespace tern_bench {
 namespace {
@@ -97,7 +96,7 @@ class parked_memory<tern_task> {
   std::vector<tern::task_handle<>> tasks_;
 };
 
-const registration<parked_memory, subjects<tern_scheduler, tern_task, pthread_subject, go_peer>> registered{{
+const registration<parked_memory, blocking_schedulers_and_tasks> registered{{
     .area = "sched",
     .name = "parked_memory",
     .smoke = {{"count", 64}},

@@ -127,7 +127,7 @@ inline void throw_if_cancelled(const waiter& x) {
 
 // Joining.
 inline bool withdraw_joiner(waiter& w, void* word) noexcept {
-  std::uintptr_t mine = to_word(&w);
+  std::uintptr_t mine = to_word(static_cast<wait_core*>(&w));
   // acq_rel: pairs with finish_exit(). Success: it will never see this waiter.
   return static_cast<atomic<std::uintptr_t>*>(word)->compare_exchange_strong(
       mine, fiber::join_running, memory_order_acq_rel, memory_order_relaxed);
@@ -140,7 +140,7 @@ TERN_COLD inline bool wait_for_end_cancellable(waiter& x, atomic<std::uintptr_t>
     std::uintptr_t running = fiber::join_running;
     // acq_rel: as in wait_for_end(). A multi waiter does not run before its commit has returned, so it may be used on.
     if (!static_cast<atomic<std::uintptr_t>*>(target)->compare_exchange_strong(
-            running, to_word(&w), memory_order_acq_rel, memory_order_acquire))
+            running, to_word(static_cast<wait_core*>(&w)), memory_order_acq_rel, memory_order_acquire))
       return false;
     // Published only now: else a cancellation that looks before would find nothing to withdraw.
     return w.owner->cancel->arm(w, &withdraw_joiner, target) || !withdraw_joiner(w, target);

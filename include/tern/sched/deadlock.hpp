@@ -110,7 +110,8 @@ inline void scheduler::watch_deadlock(os::nanoseconds now) noexcept {
   const std::size_t n = dump_fibers(dump_subject{*this}, stderr, dump_detail::stacks);
   std::fprintf(stderr, "tern: %zu fiber(s)\n", n);
   if (const std::uint64_t tasks = live().tasks; tasks != 0)
-    std::fprintf(stderr, "tern: %llu task(s), which have no stack to show\n", static_cast<unsigned long long>(tasks));
+    std::fprintf(stderr, "tern: %llu task(s), which have no stack to show\n",
+                 static_cast<unsigned long long>(tasks));
   std::fflush(stderr);
   if (!end) return;
   write_environment_trace();

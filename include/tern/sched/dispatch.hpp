@@ -203,7 +203,7 @@ inline void finish_exit(worker& w, fiber& f) noexcept {
     if (TERN_UNLIKELY((f.flags & fiber::has_error) != 0)) terminate_named(f);
     return release_slot(f);
   }
-  unpark(*reinterpret_cast<waiter*>(joiner), wake_place::tail);
+  unpark(*reinterpret_cast<wait_core*>(joiner), wake_place::tail);
 }
 
 inline void finish_park(worker& w, fiber& left) noexcept {
@@ -419,7 +419,7 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
       if (!x.state.end(wait_state<>::timed_out, saved)) continue;
       ++fired;
       if (owner == nullptr)
-        tasks.push_back(static_cast<task_waiter&>(x).node);
+        tasks.push_back(static_cast<task_timer&>(x).node);
       else if (saved)
         ready.push_back(owner);
     }
@@ -512,10 +512,11 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
   return x.state.has_timed_out() ? wake_reason::timed_out : wake_reason::notified;
 }
 
-inline bool unpark(waiter& x, wake_place place) noexcept {
+inline bool unpark(wait_core& x, wake_place place) noexcept {
   fiber* owner = x.owner;
   bool saved = true;
-  const waiter_kind kind = x.kind;  // x may be gone once its wait has ended, unless the task is the caller's to make ready
+  const waiter_kind kind =
+      x.kind;  // x may be gone once its wait has ended, unless the task is the caller's to make ready
   const bool alone = kind == waiter_kind::single && x.state.end_single();
   if (!alone && !x.state.end(wait_state<>::notified, saved)) return false;
   if (owner == nullptr) {
@@ -532,7 +533,7 @@ inline bool unpark(waiter& x, wake_place place) noexcept {
 }
 
 // The wake of a task that is suspended in `x`, which nobody else ends. From its carrier; the task may go on elsewhere before this returns.
-inline void start_task_timer(task_waiter& x, os::nanoseconds deadline) noexcept {
+inline void start_task_timer(task_timer& x, os::nanoseconds deadline) noexcept {
   processor* p = current_processor();
   processor& home = p->home->timer_home(*p);
   x.timer.deadline = deadline;

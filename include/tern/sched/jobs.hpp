@@ -135,7 +135,8 @@ inline void run_tasks() {
     t = std::exchange(here.transfer, nullptr);
     if (TERN_LIKELY(n % carrier_turn != 0)) continue;
     // Other tasks, fibers, timers and the collector want their turn: also of tasks that go from one to the next and never wait.
-    if (t != nullptr && has_ready_tasks(here)) make_task_ready(*std::exchange(t, nullptr), task_arrival::put_off);
+    if (t != nullptr && has_ready_tasks(here))
+      make_task_ready(*std::exchange(t, nullptr), task_arrival::put_off);
     yield_fiber(*current_worker());
   }
 }

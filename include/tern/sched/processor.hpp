@@ -96,9 +96,9 @@ struct alignas(contended_line_size) processor {
   fast_random random{};
   std::uint32_t index = 0;
   bool extra = false;
-  bool carried = false;             // a carrier has run tasks since the last poll
-  task_node* transfer = nullptr;    // what the carrier that runs here resumes next; see jobs.hpp
-  trace_buffer* trace = nullptr;    // trace.hpp
+  bool carried = false;           // a carrier has run tasks since the last poll
+  task_node* transfer = nullptr;  // what the carrier that runs here resumes next; see jobs.hpp
+  trace_buffer* trace = nullptr;  // trace.hpp
 
   // Read by all, written by one.
   alignas(cache_line_size) atomic<std::uint32_t> request{
@@ -175,6 +175,6 @@ inline fiber* current_fiber() noexcept {
 inline bool in_fiber() noexcept { return current_fiber() != nullptr; }
 
 inline waiter::waiter(const char* what_, const void* object_, waiter_kind kind_) noexcept
-    : kind{kind_}, owner{current_fiber()}, what{what_}, object{object_} {}
+    : wait_core{what_, object_, kind_, current_fiber()} {}
 
 }  // namespace tern::inline v1::detail

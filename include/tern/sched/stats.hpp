@@ -61,7 +61,8 @@ struct scheduler_statistics {
   std::uint64_t extra_processors_added = 0;  ///< by the monitor, because of fibers that hog
   unsigned workers = 0;                      ///< OS threads that run fibers, sleeping ones included
   std::uint64_t live_fibers = 0;             ///< spawned and not ended
-  std::uint64_t live_tasks = 0;              ///< the same of tasks; those that another one awaits directly are a part of it
+  std::uint64_t live_tasks =
+      0;  ///< the same of tasks; those that another one awaits directly are a part of it
 
   /// A few lines of text, one per processor and one for the sum.
   std::string text() const {
@@ -69,13 +70,14 @@ struct scheduler_statistics {
     char line[512];
     const auto put = [&](const char* name, const scheduler_counters& c) {
       std::snprintf(line, sizeof line,
-                    "%s spawned=%" PRIu64 " finished=%" PRIu64 " tasks=%" PRIu64 "/%" PRIu64 " dispatched=%" PRIu64 " parks=%" PRIu64
-                    " yields=%" PRIu64 " wakes=%" PRIu64 " stolen=%" PRIu64 "/%" PRIu64
-                    " stolen_next=%" PRIu64 " injected=%" PRIu64 " overflowed=%" PRIu64 " handed_off=%" PRIu64
-                    " blocking=%" PRIu64 " sleeps=%" PRIu64 " timers=%" PRIu64 "\n",
-                    name, c.spawned, c.finished, c.tasks_finished, c.tasks_spawned, c.dispatched, c.parks, c.yields, c.wakes, c.stolen, c.steals,
-                    c.stolen_next, c.injected, c.overflowed, c.handed_off, c.blocking_calls, c.sleeps,
-                    c.timers_fired);
+                    "%s spawned=%" PRIu64 " finished=%" PRIu64 " tasks=%" PRIu64 "/%" PRIu64
+                    " dispatched=%" PRIu64 " parks=%" PRIu64 " yields=%" PRIu64 " wakes=%" PRIu64
+                    " stolen=%" PRIu64 "/%" PRIu64 " stolen_next=%" PRIu64 " injected=%" PRIu64
+                    " overflowed=%" PRIu64 " handed_off=%" PRIu64 " blocking=%" PRIu64 " sleeps=%" PRIu64
+                    " timers=%" PRIu64 "\n",
+                    name, c.spawned, c.finished, c.tasks_finished, c.tasks_spawned, c.dispatched, c.parks,
+                    c.yields, c.wakes, c.stolen, c.steals, c.stolen_next, c.injected, c.overflowed,
+                    c.handed_off, c.blocking_calls, c.sleeps, c.timers_fired);
       out += line;
     };
     for (std::size_t i = 0; i < processors.size(); ++i) {
@@ -85,7 +87,8 @@ struct scheduler_statistics {
     }
     put("total:", total);
     std::snprintf(line, sizeof line,
-                  "workers=%u live_fibers=%" PRIu64 " live_tasks=%" PRIu64 " extra_processors_added=%" PRIu64 "\n",
+                  "workers=%u live_fibers=%" PRIu64 " live_tasks=%" PRIu64 " extra_processors_added=%" PRIu64
+                  "\n",
                   workers, live_fibers, live_tasks, extra_processors_added);
     out += line;
     return out;
@@ -98,9 +101,9 @@ namespace tern::inline v1::detail {
 
 // The live form: the processor's owner writes with bump(), anybody reads.
 struct processor_counters {
-  atomic<std::uint64_t> spawned{0}, finished{0}, tasks_spawned{0}, tasks_finished{0}, parks{0}, yields{0}, wakes{0}, stolen{0}, steals{0},
-      stolen_next{0}, injected{0}, overflowed{0}, handed_off{0}, blocking_calls{0}, sleeps{0},
-      timers_fired{0};
+  atomic<std::uint64_t> spawned{0}, finished{0}, tasks_spawned{0}, tasks_finished{0}, parks{0}, yields{0},
+      wakes{0}, stolen{0}, steals{0}, stolen_next{0}, injected{0}, overflowed{0}, handed_off{0},
+      blocking_calls{0}, sleeps{0}, timers_fired{0};
 
   // `tick` counts the dispatches.
   scheduler_counters read(std::uint64_t tick) const noexcept {

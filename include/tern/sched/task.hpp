@@ -87,7 +87,7 @@ struct task_promise_base {
       if (TERN_UNLIKELY(error != nullptr)) terminate();
       return true;
     }
-    unpark(*reinterpret_cast<waiter*>(joiner), wake_place::tail);
+    unpark(*reinterpret_cast<wait_core*>(joiner), wake_place::tail);
     return false;
   }
   // What the error of a task that nobody can join leads to. Called in its own catch, so that terminate handlers see it.
@@ -109,7 +109,8 @@ concept task_like = std::derived_from<P, task_promise_base>;
 
 template <class T>
 struct task_promise : task_promise_base {
-  static_assert(std::is_object_v<T> && std::is_move_constructible_v<T>, "a task's result is moved to who asks for it");
+  static_assert(std::is_object_v<T> && std::is_move_constructible_v<T>,
+                "a task's result is moved to who asks for it");
   std::optional<T> value;
   task<T> get_return_object() noexcept;
   template <class U = T>
@@ -204,7 +205,7 @@ class task_join {
     me_.suspend(h.promise().node);
     std::uintptr_t running = fiber::join_running;
     // release: pairs with finish(), which reads the waiter. acquire: it has ended meanwhile.
-    return frame_.promise().word.compare_exchange_strong(running, to_word(static_cast<waiter*>(&me_)),
+    return frame_.promise().word.compare_exchange_strong(running, to_word(static_cast<wait_core*>(&me_)),
                                                          memory_order_acq_rel, memory_order_acquire);
   }
   T await_resume() const { return frame_.promise().result(); }
@@ -242,7 +243,7 @@ class task_sleep {
 
  private:
   os::nanoseconds deadline_;
-  task_waiter me_{"task sleep", nullptr};
+  task_timer me_{"task sleep"};
 };
 
 struct task_access;

@@ -19,8 +19,8 @@ namespace tern::inline v1::detail {
 
 struct channel_tasks {
   // Requires: guard_, and that the operation would wait. Drops it; the frame is not touched after that.
-  static void wait(channel_base& c, channel_base::node_list& l, channel_node& me, task_waiter& w, task_node& node,
-                   void* value) noexcept {
+  static void wait(channel_base& c, channel_base::node_list& l, channel_node& me, task_waiter& w,
+                   task_node& node, void* value) noexcept {
     w.suspend(node);
     me.who = &w;
     me.value = value;
@@ -36,7 +36,7 @@ struct channel_tasks {
     template <task_like P>
     TERN_NOINLINE bool await_suspend(std::coroutine_handle<P> h) noexcept {
       from_.guard_.lock();
-      waiter* wake = nullptr;
+      wait_core* wake = nullptr;
       const channel_outcome o = from_.receive_locked(to_.bytes, wake);
       if (o == channel_outcome::blocked) {
         wait(from_, from_.receivers_, me_, w_, h.promise().node, to_.bytes);
@@ -66,7 +66,7 @@ struct channel_tasks {
     template <task_like P>
     TERN_NOINLINE bool await_suspend(std::coroutine_handle<P> h) noexcept {
       to_.guard_.lock();
-      waiter* wake = nullptr;
+      wait_core* wake = nullptr;
       const channel_outcome o = to_.send_locked(value_, wake);
       if (o == channel_outcome::blocked) {
         wait(to_, to_.senders_, me_, w_, h.promise().node, std::addressof(value_));
