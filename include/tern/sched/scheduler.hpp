@@ -117,6 +117,7 @@ class scheduler {
   // True if a queue holds work that a searcher could take now. `adopting` also counts what only its own processor's next
   // runner finds: timers of lent ones.
   bool any_work(bool adopting) noexcept;
+  bool any_injected() noexcept { return !inject_.is_empty() || !task_inject_.is_empty(); }
 
   // ---- workers ----
 
@@ -208,7 +209,7 @@ class scheduler {
   void watch_deadlock(os::nanoseconds now) noexcept;  // deadlock.hpp; the monitor
   // All processors idle and nothing inside blocking: then only timers and foreign threads can move it.
   bool is_quiet() noexcept {
-    return idle_.awake() == 0 && gate_.count() == 0 && inject_.is_empty() && task_inject_.is_empty() &&
+    return idle_.awake() == 0 && gate_.count() == 0 && !any_injected() &&
            spares_waking_.load(memory_order_seq_cst) == 0;
   }
   // Called by a worker that has just entered the idle set.
@@ -421,7 +422,7 @@ TERN_COLD inline void scheduler::wake_slow() noexcept {
 }
 
 inline bool scheduler::any_work(bool adopting) noexcept {
-  if (!inject_.is_empty() || !task_inject_.is_empty()) return true;
+  if (any_injected()) return true;
   for (std::uint32_t i = 0; i < slots(); ++i) {
     processor& p = at(i);
     if (!p.ring.is_empty() || p.forks.has_public() || !p.tasks.is_empty()) return true;

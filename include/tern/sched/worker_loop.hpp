@@ -196,9 +196,8 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   const collector_hooks* told = hook_release(p);
   const bool dozes = moving && s.idle_.begin_doze();
   const bool rescan = s.idle_.sleep(p.idle, searching);
-  const bool again =
-      (rescan && (moving && s.idle_.is_dozing() ? !s.inject_.is_empty() : s.any_work(false))) ||
-      missed_installation(told);
+  const bool again = (rescan && (moving && s.idle_.is_dozing() ? s.any_injected() : s.any_work(false))) ||
+                     missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     s.notice_idle();
