@@ -121,10 +121,9 @@ void register_rows(program_state& program) {
         r.name(params).c_str(),
         [&program, index](benchmark::State& state) { run_row(state, program, index); });
     registered->UseManualTime();
-    if (r.fixed_operations) {
-      const std::uint64_t operations = r.fixed_operations(params, program.chosen.row_time_ms());
-      registered->Iterations(static_cast<benchmark::IterationCount>(operations));
-    }
+    std::optional<std::uint64_t> operations = program.chosen.operations;
+    if (!operations && r.fixed_operations) operations = r.fixed_operations(params, program.chosen.row_time_ms());
+    if (operations) registered->Iterations(static_cast<benchmark::IterationCount>(*operations));
   }
 }
 

@@ -36,6 +36,7 @@ const char* const options_help =
     "filter asks for\n"
     "  --tern_order=SEED         shuffle the rows\n"
     "  --tern_time_ms=N          measure each row for at least N ms\n"
+    "  --tern_operations=N       measure each row over at least N operations, however long they take\n"
     "  --tern_hist_dir=DIR       full histograms of the latency rows go there\n"
     "  --smoke                   run each case once with its smallest parameters\n\n";
 
@@ -68,6 +69,10 @@ options parse_options(int argc, char** argv) {
     } else if (const auto time = value_of(argument, "tern_time_ms")) {
       if (!parse_number(*time, o.time_ms.emplace()) || *o.time_ms < 1) {
         o.error = "--tern_time_ms wants a number of at least 1";
+      }
+    } else if (const auto operations = value_of(argument, "tern_operations")) {
+      if (!parse_number(*operations, o.operations.emplace()) || *o.operations < 1) {
+        o.error = "--tern_operations wants a number of at least 1";
       }
     } else if (const auto name = value_of(argument, "tern_tier")) {
       for (const tier t : {tier::quick, tier::standard, tier::full}) {

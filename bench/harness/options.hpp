@@ -16,6 +16,7 @@ struct options {
   bool help = false;                           ///< --help
   std::optional<std::uint64_t> order;          ///< --tern_order=<seed>
   std::optional<std::int64_t> time_ms;         ///< --tern_time_ms=<n>
+  std::optional<std::uint64_t> operations;     ///< --tern_operations=<n>
   std::optional<tern_bench::tier> wanted;      ///< --tern_tier=quick|default|full
   std::string hist_dir;                        ///< --tern_hist_dir=DIR
   bool filtered = false;                       ///< --benchmark_filter given: any row may be asked for

@@ -162,6 +162,34 @@ void print_row(std::string& out, const row_data& row, const std::vector<const ro
   }
 }
 
+/// A row at several processors beside the same row of the same subject at one.
+struct scaling {
+  const row_data* at_one;
+  const row_data* at_many;
+  std::string processors;
+};
+
+std::vector<scaling> scalings(const std::vector<group>& groups) {
+  std::vector<scaling> found;
+  for (const group& g : groups) {
+    for (const row_data* row : g.rows) {
+      row_name one = row->parts;
+      const auto at = std::find_if(one.params.begin(), one.params.end(),
+                                   [](const auto& param) { return param.first == "processors"; });
+      if (at == one.params.end() || at->second == "1") continue;
+      const std::string processors = std::exchange(at->second, "1");
+      for (const group& h : groups) {
+        if (h.name != one.group()) continue;
+        for (const row_data* base : h.rows) {
+          if (base->parts.subject == one.subject && ratio_of(*row, *base, shown_metrics().front()).count > 0)
+            found.push_back({base, row, processors});
+        }
+      }
+    }
+  }
+  return found;
+}
+
 std::string footer(const std::vector<group>& groups) {
   std::set<std::size_t> counts;
   bool short_of_95 = false;
@@ -205,6 +233,19 @@ std::string render_text(const run_data& run, const std::vector<group>& groups, c
       if (row->role == "subject") subjects.push_back(row);
     }
     for (const row_data* row : g.rows) print_row(out, *row, subjects, colours);
+  }
+  if (const auto pairs = scalings(groups); !pairs.empty()) {
+    out += "\n" + colours.strong("own time per operation, at several processors / at one") + "\n";
+    std::string last;
+    for (const scaling& pair : pairs) {
+      const std::string name = pair.at_many->parts.group();
+      if (name != last) out += "  " + name + "\n";
+      last = name;
+      const interval ratio = ratio_of(*pair.at_many, *pair.at_one, shown_metrics().front());
+      out += to_text({"  " + subject_label(*pair.at_many), pair.processors + " / 1", "", "",
+                      colour_ratio(ratio, pad_left(format_ratio(ratio.estimate), ratio_width), colours),
+                      format_interval(ratio)});
+    }
   }
   if (const std::string text = footer(groups); !text.empty())
     out += "\n" + wrap(text, table_width, "") + "\n";
@@ -255,6 +296,16 @@ std::string render_markdown(const run_data& run, const std::vector<group>& group
         }
         if (!any) out += lead + " - | - | - | - |\n";
       }
+    }
+  }
+  if (const auto pairs = scalings(groups); !pairs.empty()) {
+    out +=
+        "\n| own time per operation | subject | processors | ratio | 95% interval |\n|---|---|---|--:|--:|\n";
+    for (const scaling& pair : pairs) {
+      const interval ratio = ratio_of(*pair.at_many, *pair.at_one, shown_metrics().front());
+      out += fmt::format("| {} | {} | {} / 1 | {} | {} |\n", pair.at_many->parts.group(),
+                         subject_label(*pair.at_many), pair.processors, format_ratio(ratio.estimate),
+                         format_interval(ratio));
     }
   }
   if (const std::string text = footer(groups); !text.empty()) out += "\n" + text + "\n";

@@ -71,6 +71,26 @@ class read_test(unittest.TestCase):
         self.assertIn("| sched/yield | time | tern |", "\n".join(table))
         self.assertIn("- `sched/yield/pthread_pool`: skipped: one worker cannot yield to another", lines)
 
+    def test_show_sets_several_processors_beside_one(self):
+        document = json.loads((RUNS / "a/summary.json").read_text())
+        rows = [dict(r) for r in document["benchmarks"] if r["name"] == "sched/yield/tern"]
+        document["benchmarks"] = []
+        for processors, factor in ((1, 1), (2, 3)):
+            name = f"sched/yield/tern/processors:{processors}"
+            document["benchmarks"] += [
+                r | {"name": name, "run_name": name, "real_time": r["real_time"] * factor} for r in rows
+            ]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "scaled.json"
+            path.write_text(json.dumps(document))
+            text = self.good("show", path)
+            markdown = self.good("show", path, "--format", "markdown")
+        own = text[text.index("at several processors / at one"):].splitlines()
+        self.assertEqual(own[1].strip(), "sched/yield/processors:2")
+        self.assertRegex(own[2], r"^ +tern +2 / 1 +3\.00")
+        self.assertIn("| sched/yield/processors:2 | tern | 2 / 1 | 3.00", markdown)
+        self.assertNotIn("at several processors", self.good("show", "a"))
+
     def test_show_reads_a_plain_google_benchmark_file(self):
         text = self.good("show", "plain.json")
         self.assertIn("BM_copy/64", text)

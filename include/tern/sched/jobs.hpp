@@ -56,15 +56,14 @@ struct forked_call {
 template <class Call>
 fiber* make_job_fiber(processor& p, const Call& call, std::string_view name) noexcept {
   fiber* f = nullptr;
-  std::uint32_t flags = 0;
   try {
-    f = &take_slot(*p.home, &p, 0, flags);
+    f = &take_slot(*p.home, &p, 0);
   } catch (...) {
     return nullptr;
   }
   void* place = reinterpret_cast<void*>(round_down(to_word(f) - sizeof(Call), 16));
   ::new (place) Call{call};
-  prepare_fiber(*f, *p.home, &p, flags);
+  prepare_fiber(*f, *p.home, &p, 0);
   set_name(*f, name);
   f->closure = place;
   f->body = &run_closure<Call>;

@@ -40,20 +40,19 @@ inline std::uint64_t next_fiber_id(processor* p) noexcept {
   return p->next_id++;
 }
 
-// A slot of the runtime's usual size (`bytes` 0) or of another. Throws std::system_error.
-TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t bytes, std::uint32_t& flags) {
-  fiber* f;
-  if (TERN_LIKELY(p != nullptr && bytes == 0)) {
-    if (TERN_UNLIKELY(p->free_slots == nullptr)) s.fill_slots(*p);
-    f = p->free_slots;
-    p->free_slots = f->next;
-    --p->free_count;
-  } else if (bytes == 0) {
-    f = static_cast<fiber*>(s.pool().acquire());
-  } else {
-    f = static_cast<fiber*>(stack_pool::of(bytes).acquire());
-    flags |= fiber::own_size;
-  }
+// A slot from a pool, of the runtime's usual size (`bytes` 0) or of another. Throws std::system_error.
+TERN_COLD inline fiber& take_pooled_slot(scheduler& s, std::size_t bytes) {
+  stack_pool& pool = bytes == 0 ? s.pool() : stack_pool::of(bytes);
+  return *static_cast<fiber*>(pool.acquire());
+}
+
+// The same for a spawner that holds a processor, or null.
+TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t bytes) {
+  if (TERN_UNLIKELY(p == nullptr || bytes != 0)) return take_pooled_slot(s, bytes);
+  if (TERN_UNLIKELY(p->free_slots == nullptr)) s.fill_slots(*p);
+  fiber* f = p->free_slots;
+  p->free_slots = f->next;
+  --p->free_count;
   return *f;
 }
 
@@ -77,7 +76,7 @@ TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, scheduler& s, processor* p, std:
 #endif
 }
 
-inline void set_name(fiber& f, std::string_view name) noexcept {
+TERN_COLD inline void set_name(fiber& f, std::string_view name) noexcept {
   if (name.empty()) return;
   const std::size_t n = name.size() < fiber::name_capacity - 1 ? name.size() : fiber::name_capacity - 1;
   std::memcpy(f.name, name.data(), n);
@@ -148,9 +147,9 @@ TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& 
   } else if (p->home != s) {
     p = nullptr;
   }
-  std::uint32_t flags = o.is_main ? static_cast<std::uint32_t>(fiber::is_main) : 0;
-  fiber& f = take_slot(*s, p, o.stack_size, flags);
-  f.flags = flags;
+  fiber& f = take_slot(*s, p, o.stack_size);
+  f.flags = (o.is_main ? std::uint32_t{fiber::is_main} : 0) |
+            (o.stack_size != 0 ? std::uint32_t{fiber::own_size} : 0);
   f.home = s;
   return {&f, p};
 }
