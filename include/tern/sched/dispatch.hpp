@@ -512,23 +512,26 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
   return x.state.has_timed_out() ? wake_reason::timed_out : wake_reason::notified;
 }
 
-inline bool unpark(wait_core& x, wake_place place) noexcept {
-  fiber* owner = x.owner;
+// What waits is no fiber. Not inlined: the wakes of fibers should not pay for its registers.
+TERN_NOINLINE inline bool unpark_other(wait_core& x) noexcept {
+  const waiter_kind kind = x.kind;  // a thread, and its waiter, may be gone once its wait has ended
   bool saved = true;
-  const waiter_kind kind =
-      x.kind;  // x may be gone once its wait has ended, unless the task is the caller's to make ready
   const bool alone = kind == waiter_kind::single && x.state.end_single();
   if (!alone && !x.state.end(wait_state<>::notified, saved)) return false;
-  if (owner == nullptr) {
-    if (kind == waiter_kind::task) {
-      make_task_ready(*static_cast<task_waiter&>(x).node, task_arrival::woken);
-      return true;
-    }
-    // The thread may be gone by now, and its stack with it: a wake of a dead address is harmless.
-    if (saved) os::futex_wake(x.state.word(), 1);
-  } else if (saved) {
-    make_ready(*owner, place);
-  }
+  if (kind == waiter_kind::task)
+    make_task_ready(*static_cast<task_waiter&>(x).node, task_arrival::woken);
+  else if (saved)
+    os::futex_wake(x.state.word(), 1);  // a wake of a dead address is harmless
+  return true;
+}
+
+inline bool unpark(wait_core& x, wake_place place) noexcept {
+  fiber* owner = x.owner;
+  if (TERN_UNLIKELY(owner == nullptr)) return unpark_other(x);
+  bool saved = true;
+  const bool alone = x.kind == waiter_kind::single && x.state.end_single();
+  if (!alone && !x.state.end(wait_state<>::notified, saved)) return false;
+  if (saved) make_ready(*owner, place);
   return true;
 }
 
