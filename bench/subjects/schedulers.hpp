@@ -6,6 +6,7 @@
 #include "bench/subjects/pthread.hpp"
 #include "bench/subjects/pthread_pool.hpp"
 #include "bench/subjects/tern_scheduler.hpp"
+#include "bench/subjects/tern_task.hpp"
 
 namespace tern_bench {
 
@@ -14,5 +15,10 @@ using blocking_schedulers = subjects<tern_scheduler, pthread_subject, go_peer, b
 /// Tasks only spawn and join.
 using fork_join_schedulers =
     subjects<tern_scheduler, pthread_subject, pthread_pool_subject, go_peer, boost_fiber_subject>;
+/// The same for cases that have a form for coroutines.
+using blocking_schedulers_and_tasks =
+    subjects<tern_scheduler, tern_task, pthread_subject, go_peer, boost_fiber_subject>;
+using fork_join_schedulers_and_tasks =
+    subjects<tern_scheduler, tern_task, pthread_subject, pthread_pool_subject, go_peer, boost_fiber_subject>;
 
 }  // namespace tern_bench

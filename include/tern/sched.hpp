@@ -8,4 +8,5 @@
 #include <tern/sched/nursery.hpp>
 #include <tern/sched/runtime.hpp>
 #include <tern/sched/stats.hpp>
+#include <tern/sched/task.hpp>
 #include <tern/sched/thread.hpp>

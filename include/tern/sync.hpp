@@ -2,6 +2,7 @@
 
 // tern/sync.hpp: what fibers and threads wait on. See sync/README.md.
 
+#include <tern/sync/async_channel.hpp>
 #include <tern/sync/channel.hpp>
 #include <tern/sync/condition_variable.hpp>
 #include <tern/sync/mutex.hpp>

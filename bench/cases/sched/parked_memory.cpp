@@ -4,7 +4,7 @@
 //                start until all N wait; bytes_per_op is what the process has grown by then (VmRSS + VmPTE: stacks, guards,
 //                control blocks, join handles and page tables), divided by N.
 // Kept equal     a fresh process per row; one processor; stacks of 64 KiB with a guard; every task parks at once, so a stack is
-//                as deep as one receive.
+//                as deep as one receive. tern_task has no stacks: a coroutine waits in its frame.
 // Limits         The kernel's own memory for threads and mappings (task structs, VMAs) is in no figure of the process.
 #include <vector>
 
@@ -57,7 +57,46 @@ class parked_memory {
   std::vector<typename S::thread> threads_;
 };
 
-const registration<parked_memory, blocking_schedulers> registered{{
+// The same with coroutines: the channel, the handles and the order are equal, a task waits by co_await.
+template <>
+class parked_memory<tern_task> {
+ public:
+  static constexpr bool cold = true;
+
+  explicit parked_memory(const row_params& p) : count_(p.size_of("count")), before_(memory_now()) {}
+  std::uint64_t operations() const { return count_; }
+  std::uint32_t run() {
+    tasks_.reserve(count_);
+    arrived_.add(static_cast<std::int32_t>(count_));
+    for (std::size_t i = 0; i < count_; ++i) tasks_.push_back(tern::spawn_task(wait(*this)));
+    arrived_.wait();
+    return fold(0, count_);
+  }
+  void after_batch(measurement& m) {
+    const memory_use now = memory_now();
+    const auto count = static_cast<double>(count_);
+    m.counters["bytes_per_op"] = static_cast<double>(now.resident_bytes - before_.resident_bytes) / count;
+    m.counters["rss_bytes"] = static_cast<double>(now.resident_bytes - before_.resident_bytes);
+    m.counters["page_table_bytes"] = static_cast<double>(now.page_table_bytes - before_.page_table_bytes);
+    gate_.close();
+    for (auto& t : tasks_) t.join();
+    tasks_.clear();
+  }
+
+ private:
+  static tern::task<> wait(parked_memory& at) {
+    at.arrived_.done();
+    static_cast<void>(co_await tern::async_receive(at.gate_));
+  }
+
+  std::size_t count_;
+  memory_use before_;
+  tern::wait_group arrived_;
+  tern::channel<int> gate_{0};
+  std::vector<tern::task_handle<>> tasks_;
+};
+
+const registration<parked_memory, blocking_schedulers_and_tasks> registered{{
     .area = "sched",
     .name = "parked_memory",
     .smoke = {{"count", 64}},

@@ -126,28 +126,28 @@ inline void throw_if_cancelled(const waiter& x) {
 }
 
 // Joining.
-inline bool withdraw_joiner(waiter& w, void* target) noexcept {
-  std::uintptr_t mine = to_word(&w);
+inline bool withdraw_joiner(waiter& w, void* word) noexcept {
+  std::uintptr_t mine = to_word(static_cast<wait_core*>(&w));
   // acq_rel: pairs with finish_exit(). Success: it will never see this waiter.
-  return static_cast<fiber*>(target)->join_word.compare_exchange_strong(
+  return static_cast<atomic<std::uintptr_t>*>(word)->compare_exchange_strong(
       mine, fiber::join_running, memory_order_acq_rel, memory_order_relaxed);
 }
 
-// False: cancelled, and the fiber has not ended yet.
-TERN_COLD inline bool wait_for_exit_cancellable(fiber& f) noexcept {
-  waiter x{"thread::join", &f, waiter_kind::multi};
+// `x` is the joiner of `word`, a join word. False: cancelled, and what it belongs to has not ended yet.
+TERN_COLD inline bool wait_for_end_cancellable(waiter& x, atomic<std::uintptr_t>& word) noexcept {
+  x.kind = waiter_kind::multi;
   const auto commit = [](waiter& w, void* target) noexcept -> bool {
     std::uintptr_t running = fiber::join_running;
-    // acq_rel: as in wait_for_exit(). A multi waiter does not run before its commit has returned, so it may be used on.
-    if (!static_cast<fiber*>(target)->join_word.compare_exchange_strong(
-            running, to_word(&w), memory_order_acq_rel, memory_order_acquire))
+    // acq_rel: as in wait_for_end(). A multi waiter does not run before its commit has returned, so it may be used on.
+    if (!static_cast<atomic<std::uintptr_t>*>(target)->compare_exchange_strong(
+            running, to_word(static_cast<wait_core*>(&w)), memory_order_acq_rel, memory_order_acquire))
       return false;
     // Published only now: else a cancellation that looks before would find nothing to withdraw.
     return w.owner->cancel->arm(w, &withdraw_joiner, target) || !withdraw_joiner(w, target);
   };
-  park(x, commit, &f);
+  park(x, commit, &word);
   x.owner->cancel->disarm();
-  return f.join_word.load(memory_order_acquire) == fiber::join_done;  // acquire: pairs with finish_exit()
+  return word.load(memory_order_acquire) == fiber::join_done;  // acquire: pairs with finish_exit()
 }
 
 }  // namespace tern::inline v1::detail

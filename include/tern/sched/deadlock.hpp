@@ -3,6 +3,7 @@
 // Context     The monitor looks, since it is the one thread that is awake by itself.
 // Protocol    1. Every runtime is quiet (no processor awake, nothing in tern::blocking, no timer), this one has live fibers, and
 //                no dispatch has happened for `patience`.
+//                Tasks count as fibers do; they are not listed, only their number is.
 //             2. Which threads could still do something? Those of the process, less the runtimes' own, less plain threads that
 //                wait in park() for ever. None: report and end. Some: warn once, they may hold the other end.
 //             3. A thread that a fiber has woken counts as waiting until it gets a CPU, which may take any time. So the process
@@ -80,7 +81,7 @@ inline std::uint64_t dispatches(scheduler& s) noexcept {
 
 inline void scheduler::watch_deadlock(os::nanoseconds now) noexcept {
   const std::uint64_t dispatched = dispatches(*this);
-  if (!is_quiet() || has_timers() || live_fibers() == 0 || dispatched != quiet_dispatches_) {
+  if (!is_quiet() || has_timers() || is_empty() || dispatched != quiet_dispatches_) {
     quiet_since_ = 0;
     quiet_dispatches_ = dispatched;
     deadlock_reported_ = false;
@@ -108,6 +109,9 @@ inline void scheduler::watch_deadlock(os::nanoseconds now) noexcept {
                  options_.name, foreign);
   const std::size_t n = dump_fibers(dump_subject{*this}, stderr, dump_detail::stacks);
   std::fprintf(stderr, "tern: %zu fiber(s)\n", n);
+  if (const std::uint64_t tasks = live().tasks; tasks != 0)
+    std::fprintf(stderr, "tern: %llu task(s), which have no stack to show\n",
+                 static_cast<unsigned long long>(tasks));
   std::fflush(stderr);
   if (!end) return;
   write_environment_trace();

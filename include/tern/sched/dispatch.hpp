@@ -110,6 +110,32 @@ inline void make_ready(fiber& f, wake_place place) noexcept {
   make_ready_here(*p, f, place);
 }
 
+// ---- making tasks ready ----
+
+// How a task comes to be ready: who is woken for it is as for a fiber, see push_tail(), push_woken() and push_yielded().
+enum class task_arrival : std::uint8_t { started, woken, put_off };
+
+// Owner of p. Behind the ready tasks; where they fill their ring, its older half goes to the shared queue.
+inline void push_task(processor& p, task_node& n, memory_order publish) noexcept {
+  inject_queue<task_node, &task_node::next>::batch batch;
+  p.tasks.push(&n, [&](task_node* m) noexcept { batch.push_back(m); }, publish);
+  p.home->task_inject_.push(batch);
+}
+
+// Makes a suspended task ready. Requires: the caller is the only one that knows it; it may run and be gone at once.
+inline void make_task_ready(task_node& n, task_arrival how) noexcept {
+  processor* p = current_processor();
+  if (TERN_UNLIKELY(p == nullptr || p->home != n.home)) return n.home->inject_task(n);
+  idle_set<>& idle = p->home->idle_;
+  const bool others = idle.total() != 1;
+  // seq_cst: as in push_shared(); put off: as in push_yielded().
+  push_task(*p, n, others && how != task_arrival::put_off ? memory_order_seq_cst : memory_order_release);
+  if (!others) return;
+  if (TERN_LIKELY(!(how == task_arrival::started ? idle.should_wake() : idle.should_wake_soon()))) return;
+  static_cast<void>(p->tasks_wait(p->tasks.look(), os::now()));
+  p->home->wake_slow();
+}
+
 // ---- finishing a switch ----
 
 TERN_COLD inline void mark_saved_slow(worker& w, fiber& f) noexcept {
@@ -177,7 +203,7 @@ inline void finish_exit(worker& w, fiber& f) noexcept {
     if (TERN_UNLIKELY((f.flags & fiber::has_error) != 0)) terminate_named(f);
     return release_slot(f);
   }
-  unpark(*reinterpret_cast<waiter*>(joiner), wake_place::tail);
+  unpark(*reinterpret_cast<wait_core*>(joiner), wake_place::tail);
 }
 
 inline void finish_park(worker& w, fiber& left) noexcept {
@@ -227,6 +253,11 @@ TERN_COLD inline void publish_forks(processor& p) noexcept {
   if (p.forks.publish_all() != 0) p.home->work_published();
 }
 
+// Owner of p.
+inline bool has_ready_tasks(processor& p) noexcept {
+  return !p.tasks.is_empty() || !p.home->task_inject_.is_empty();
+}
+
 // The part of picking that 60 of 61 dispatches skip. Null also where the worker loop must act.
 TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   const std::uint32_t request = p.request.load(memory_order_relaxed);  // relaxed: poll_safepoint() orders
@@ -240,8 +271,10 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
     p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
     if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
-    // The dispatch after this one goes to the worker loop, which makes a fiber for a job.
-    if (TERN_UNLIKELY(p.forks.has_public())) p.request.fetch_or(request_jobs, memory_order_relaxed);
+    // The dispatch after this one goes to the worker loop, which makes a fiber for a job, or for tasks that none has run since the last poll.
+    const bool tasks = !p.carried && has_ready_tasks(p);
+    p.carried = false;
+    if (TERN_UNLIKELY(tasks || p.forks.has_public())) p.request.fetch_or(request_jobs, memory_order_relaxed);
     if (fiber* f = p.home->inject_.pop()) {
       bump(p.counters.injected);
       return f;
@@ -374,6 +407,7 @@ inline void fiber_entry(void* message) {
 inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds now) noexcept {
   if (p.timers.earliest() > now) return 0;
   slist<fiber, &fiber::next> ready;
+  slist<task_node, &task_node::next> tasks;
   std::uint64_t fired = 0;
   {
     lock_scope hold{p.timers_lock};
@@ -384,7 +418,10 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
       bool saved = false;
       if (!x.state.end(wait_state<>::timed_out, saved)) continue;
       ++fired;
-      if (saved) ready.push_back(owner);
+      if (owner == nullptr)
+        tasks.push_back(static_cast<task_timer&>(x).node);
+      else if (saved)
+        ready.push_back(owner);
     }
   }
   if (fired != 0) bump(mine.counters.timers_fired, fired);
@@ -392,6 +429,7 @@ inline std::uint64_t fire_timers(processor& mine, processor& p, os::nanoseconds 
     if (is_tracing()) record(&mine, trace_kind::timer, {.fiber = f->id});
     make_ready(*f, wake_place::tail);
   }
+  while (task_node* n = tasks.pop_front()) make_task_ready(*n, task_arrival::woken);
   return fired;
 }
 
@@ -474,18 +512,40 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
   return x.state.has_timed_out() ? wake_reason::timed_out : wake_reason::notified;
 }
 
-inline bool unpark(waiter& x, wake_place place) noexcept {
+// What waits is no fiber. Not inlined: the wakes of fibers should not pay for its registers.
+TERN_NOINLINE inline bool unpark_other(wait_core& x) noexcept {
+  const waiter_kind kind = x.kind;  // a thread, and its waiter, may be gone once its wait has ended
+  bool saved = true;
+  const bool alone = kind == waiter_kind::single && x.state.end_single();
+  if (!alone && !x.state.end(wait_state<>::notified, saved)) return false;
+  if (kind == waiter_kind::task)
+    make_task_ready(*static_cast<task_waiter&>(x).node, task_arrival::woken);
+  else if (saved)
+    os::futex_wake(x.state.word(), 1);  // a wake of a dead address is harmless
+  return true;
+}
+
+inline bool unpark(wait_core& x, wake_place place) noexcept {
   fiber* owner = x.owner;
+  if (TERN_UNLIKELY(owner == nullptr)) return unpark_other(x);
   bool saved = true;
   const bool alone = x.kind == waiter_kind::single && x.state.end_single();
   if (!alone && !x.state.end(wait_state<>::notified, saved)) return false;
-  if (owner == nullptr) {
-    // The thread may be gone by now, and its stack with it: a wake of a dead address is harmless.
-    if (saved) os::futex_wake(x.state.word(), 1);
-  } else if (saved) {
-    make_ready(*owner, place);
-  }
+  if (saved) make_ready(*owner, place);
   return true;
+}
+
+// The wake of a task that is suspended in `x`, which nobody else ends. From its carrier; the task may go on elsewhere before this returns.
+inline void start_task_timer(task_timer& x, os::nanoseconds deadline) noexcept {
+  processor* p = current_processor();
+  processor& home = p->home->timer_home(*p);
+  x.timer.deadline = deadline;
+  bool first;
+  {
+    lock_scope hold{home.timers_lock};
+    first = home.timers.insert(x.timer);
+  }
+  if (TERN_UNLIKELY(first && &home != p)) home.home->recheck_sleeper(home);
 }
 
 // Gives way to the fibers that are queued on this processor.

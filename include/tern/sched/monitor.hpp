@@ -68,14 +68,14 @@ struct monitor_view {
 
 inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
   monitor_view v;
-  v.work_waits = !s.inject_.is_empty();
+  v.work_waits = s.any_injected();
   for (std::uint32_t i = 0; i < s.slots(); ++i) {
     processor& p = s.at(i);
     const processor_state state =
         p.state.load(memory_order_relaxed);  // relaxed, here: a view that is old by a round will do
     if (state == processor_state::unused) continue;
-    const bool queued =
-        !p.ring.is_empty() || p.forks.has_public() || p.run_next.load(memory_order_relaxed) != nullptr;
+    const bool queued = !p.ring.is_empty() || p.forks.has_public() || !p.tasks.is_empty() ||
+                        p.run_next.load(memory_order_relaxed) != nullptr;
     // A lent processor's worker cannot keep its timers: whoever is woken in the round before keeps them to the moment.
     const os::nanoseconds due =
         state == processor_state::lent ? now + monitor_period : now - monitor_period / 10;
@@ -107,7 +107,7 @@ inline void scheduler::run_monitor() noexcept {
     os::nanoseconds until = os::now() + monitor_period;
     if (quiet_rounds > rounds_before_sleep && surveys >= 2) {  // 2: the first may have begun before
       until = next_trace < next_trim ? next_trace : next_trim;
-      if (!trimming && (live_fibers() == 0 || deadlock_reported_)) until = next_trace;
+      if (!trimming && (is_empty() || deadlock_reported_)) until = next_trace;
       // seq_cst: pairs with notice_awake().
       monitor_sleeps_.store(1, memory_order_seq_cst);
       if (idle_.awake() != 0) until = 0;

@@ -33,30 +33,72 @@
 
 namespace tern::inline v1::detail {
 
+class scheduler;
+
 enum class wake_reason : std::uint32_t { notified, timed_out };
 
-enum class waiter_kind : std::uint8_t { single, multi };
+// `task`: a suspended coroutine, a task_waiter or task_timer; its wait is ended by an RMW, as that of `multi`.
+enum class waiter_kind : std::uint8_t { single, multi, task };
 
 // Where an unparked fiber goes. `next`: it runs when the waker's fiber next gives up the processor. `tail`: behind the queue.
 enum class wake_place : std::uint8_t { next, tail };
 
-struct waiter {
+// What an unpark needs to know. All that a suspended task has beside its node.
+struct wait_core {
+  wait_core(const char* what_, const void* object_, waiter_kind kind_, fiber* owner_) noexcept
+      : kind{kind_}, owner{owner_}, what{what_}, object{object_} {}
+  wait_core(const wait_core&) = delete;
+  wait_core& operator=(const wait_core&) = delete;
+
+  wait_state<> state;
+  waiter_kind kind;
+  fiber* owner;  // the waiting fiber; null for a plain thread and for a task
+  const char* what;
+  const void* object;
+};
+
+// A fiber or plain thread that waits, on its stack.
+struct waiter : wait_core {
   // `what` is a constant string and `object` an address, both for the deadlock report and the fiber dump.
   explicit waiter(const char* what_, const void* object_ = nullptr,
                   waiter_kind kind_ = waiter_kind::single) noexcept;
-  waiter(const waiter&) = delete;
-  waiter& operator=(const waiter&) = delete;
+  waiter(const char* what_, const void* object_, waiter_kind kind_, fiber* owner_) noexcept
+      : wait_core{what_, object_, kind_, owner_} {}
 
   // Makes the waiter fit for another park. Requires: no waker can reach it.
   void rearm() noexcept { state.rearm(); }
 
-  wait_state<> state;
-  waiter_kind kind;
-  fiber* owner;  // the waiting fiber; null for a plain thread
-  const char* what;
-  const void* object;
   list_hook hook{};  // the primitive's own list; its lock protects it
   timer_node timer;  // the timer's lock protects it
+};
+
+// A suspended coroutine (task.hpp): its place in a ready queue, and what a carrier needs to go on with it.
+struct task_node {
+  task_node* next = nullptr;  // whoever holds the task
+  void* frame = nullptr;      // the coroutine's
+  scheduler* home = nullptr;
+};
+
+// Lies in a coroutine's frame. The coroutine is suspended before anybody can reach it, so it is parked from the start.
+struct task_waiter : wait_core {
+  task_waiter(const char* what_, const void* object_) noexcept
+      : wait_core{what_, object_, waiter_kind::task, nullptr} {}
+  // Requires: no waker can reach it yet.
+  void suspend(task_node& n) noexcept {
+    node = &n;
+    state.park_single();
+  }
+  task_node* node = nullptr;
+};
+
+// The same for one that only its deadline ends.
+struct task_timer : waiter {
+  explicit task_timer(const char* what_) noexcept : waiter{what_, nullptr, waiter_kind::task, nullptr} {}
+  void suspend(task_node& n) noexcept {
+    node = &n;
+    state.park_single();
+  }
+  task_node* node = nullptr;
 };
 
 // Runs after the caller has been saved, on another stack of the same worker (a plain thread: on its own stack). Must not park,
@@ -71,7 +113,7 @@ void park(waiter& w, park_commit commit = nullptr, void* arg = nullptr) noexcept
                                      void* arg = nullptr) noexcept;
 
 // Ends the wait of `w`. True if it is this call that ended it. From any fiber or thread.
-bool unpark(waiter& w, wake_place place = wake_place::next) noexcept;
+bool unpark(wait_core& w, wake_place place = wake_place::next) noexcept;
 
 // commit as a lambda `bool(waiter&) noexcept`: f lives on the parked stack, see I3.
 template <class F>

@@ -96,6 +96,8 @@ struct alignas(contended_line_size) processor {
   fast_random random{};
   std::uint32_t index = 0;
   bool extra = false;
+  bool carried = false;           // a carrier has run tasks since the last poll
+  task_node* transfer = nullptr;  // what the carrier that runs here resumes next; see jobs.hpp
   trace_buffer* trace = nullptr;  // trace.hpp
 
   // Read by all, written by one.
@@ -110,6 +112,7 @@ struct alignas(contended_line_size) processor {
   alignas(contended_line_size) atomic<fiber*> run_next{nullptr};
   run_queue<fiber, 256> ring;
   split_deque<> forks;
+  run_queue<task_node, 256> tasks;  // ready ones; see jobs.hpp
   alignas(contended_line_size) spin_lock<> timers_lock;
   timer_heap timers;
   idle_member idle;
@@ -118,17 +121,26 @@ struct alignas(contended_line_size) processor {
   // a new count where all that the last count was about has left. Anybody. The clock of the counts wraps after an hour, and the ring's indices
   // do in the end: a thief then comes early or late once.
   bool queue_waits(run_queue<fiber, 256>::view now_there, std::int64_t now_ns) noexcept {
+    return has_waited(queue_count, now_there, now_ns);
+  }
+  // The same for the ready tasks.
+  bool tasks_wait(run_queue<task_node, 256>::view now_there, std::int64_t now_ns) noexcept {
+    return has_waited(task_count, now_there, now_ns);
+  }
+  template <class View>
+  static bool has_waited(atomic<std::uint64_t>& word, View now_there, std::int64_t now_ns) noexcept {
     const auto now = static_cast<std::uint32_t>(static_cast<std::uint64_t>(now_ns) >> 10);
-    const std::uint64_t count = queue_count.load(memory_order_relaxed);  // relaxed: a hint, whoever writes it
+    const std::uint64_t count = word.load(memory_order_relaxed);  // relaxed: a hint, whoever writes it
     const auto tail = static_cast<std::uint32_t>(count >> 32);
     if (static_cast<std::int32_t>(now_there.head - tail) < 0)
       return now - static_cast<std::uint32_t>(count) >= queue_patience;
-    queue_count.store((std::uint64_t{now_there.tail} << 32) | now, memory_order_relaxed);
+    word.store((std::uint64_t{now_there.tail} << 32) | now, memory_order_relaxed);
     return false;
   }
   static constexpr std::uint32_t queue_patience = 10;  // in 1,024 ns
 
   alignas(cache_line_size) atomic<std::uint64_t> queue_count{0};  // the tail and the time when a count began
+  atomic<std::uint64_t> task_count{0};                            // the same of `tasks`
 
   // Anybody who looks for work and sees forks that only the owner can publish. relaxed: one that is set is not set again.
   void ask_to_share() noexcept {
@@ -163,6 +175,6 @@ inline fiber* current_fiber() noexcept {
 inline bool in_fiber() noexcept { return current_fiber() != nullptr; }
 
 inline waiter::waiter(const char* what_, const void* object_, waiter_kind kind_) noexcept
-    : kind{kind_}, owner{current_fiber()}, what{what_}, object{object_} {}
+    : wait_core{what_, object_, kind_, current_fiber()} {}
 
 }  // namespace tern::inline v1::detail

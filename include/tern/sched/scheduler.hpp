@@ -100,6 +100,14 @@ class scheduler {
     work_published();
     injecting_.fetch_sub(1, memory_order_release);  // pairs-with: wait_until_empty()
   }
+  // The same for a task.
+  void inject_task(task_node& n) noexcept {
+    if (TERN_UNLIKELY(dead_)) dead_fatal();
+    injecting_.fetch_add(1, memory_order_relaxed);  // relaxed: as in inject()
+    task_inject_.push(&n);
+    work_published();
+    injecting_.fetch_sub(1, memory_order_release);  // pairs-with: wait_until_empty()
+  }
   // After any publication of work that another processor could run.
   TERN_ALWAYS_INLINE void work_published() noexcept {
     if (TERN_UNLIKELY(idle_.should_wake())) wake_slow();
@@ -109,6 +117,7 @@ class scheduler {
   // True if a queue holds work that a searcher could take now. `adopting` also counts what only its own processor's next
   // runner finds: timers of lent ones.
   bool any_work(bool adopting) noexcept;
+  bool any_injected() noexcept { return !inject_.is_empty() || !task_inject_.is_empty(); }
 
   // ---- workers ----
 
@@ -181,7 +190,16 @@ class scheduler {
 
   // ---- state ----
 
-  std::uint64_t live_fibers() noexcept;
+  struct live_counts {
+    std::uint64_t fibers;
+    std::uint64_t tasks;
+  };
+  live_counts live() noexcept;
+  std::uint64_t live_fibers() noexcept { return live().fibers; }
+  bool is_empty() noexcept {
+    const live_counts n = live();
+    return n.fibers == 0 && n.tasks == 0;
+  }
   scheduler_statistics statistics();
   bool has_timers() noexcept {
     for (std::uint32_t i = 0; i < count_; ++i)
@@ -191,7 +209,7 @@ class scheduler {
   void watch_deadlock(os::nanoseconds now) noexcept;  // deadlock.hpp; the monitor
   // All processors idle and nothing inside blocking: then only timers and foreign threads can move it.
   bool is_quiet() noexcept {
-    return idle_.awake() == 0 && gate_.count() == 0 && inject_.is_empty() &&
+    return idle_.awake() == 0 && gate_.count() == 0 && !any_injected() &&
            spares_waking_.load(memory_order_seq_cst) == 0;
   }
   // Called by a worker that has just entered the idle set.
@@ -224,10 +242,12 @@ class scheduler {
 
   idle_set<> idle_;
   inject_queue<fiber, &fiber::next> inject_;
+  inject_queue<task_node, &task_node::next> task_inject_;
   blocking_gate<> gate_;                       // how many are inside tern::blocking
   atomic<std::uint32_t> lent_{0};              // processors that may be adopted; a hint
   atomic<std::uint32_t> spares_waking_{0};     // 0 or 1: a spare is under way to look for lent processors
   atomic<std::uint64_t> external_spawned_{0};  // fibers that came from threads without a processor
+  atomic<std::uint64_t> external_tasks_{0};    // tasks that did
   atomic<std::uint64_t> extra_added_{0};
   atomic<std::uint32_t> extras_{0};  // extra processors in use; monitor and retiring workers
   atomic<std::uint32_t> stopping_{0};
@@ -402,10 +422,10 @@ TERN_COLD inline void scheduler::wake_slow() noexcept {
 }
 
 inline bool scheduler::any_work(bool adopting) noexcept {
-  if (!inject_.is_empty()) return true;
+  if (any_injected()) return true;
   for (std::uint32_t i = 0; i < slots(); ++i) {
     processor& p = at(i);
-    if (!p.ring.is_empty() || p.forks.has_public()) return true;
+    if (!p.ring.is_empty() || p.forks.has_public() || !p.tasks.is_empty()) return true;
     p.ask_to_share();  // and its owner wakes somebody
     // relaxed: a hint; a processor that is being lent publishes its ring first.
     if (adopting && p.state.load(memory_order_relaxed) == processor_state::lent &&
@@ -483,14 +503,23 @@ TERN_COLD inline void scheduler::drain_slots(processor& p, std::uint32_t keep) n
 
 // ---- state ----
 
-inline std::uint64_t scheduler::live_fibers() noexcept {
-  // Finished first: a fiber that starts and ends between the two passes must not make the difference negative.
-  std::uint64_t finished = 0;
-  std::uint64_t spawned = 0;
-  for (std::uint32_t i = 0; i < slots(); ++i) finished += at(i).counters.finished.load(memory_order_acquire);
-  for (std::uint32_t i = 0; i < slots(); ++i) spawned += at(i).counters.spawned.load(memory_order_acquire);
-  spawned += external_spawned_.load(memory_order_acquire);
-  return spawned > finished ? spawned - finished : 0;
+inline scheduler::live_counts scheduler::live() noexcept {
+  // Finished first: a fiber that starts and ends between the two passes must not make the difference negative. All ends before all
+  // starts, since fibers start tasks, and tasks fibers.
+  live_counts finished{};
+  live_counts spawned{};
+  for (std::uint32_t i = 0; i < slots(); ++i) {
+    finished.fibers += at(i).counters.finished.load(memory_order_acquire);
+    finished.tasks += at(i).counters.tasks_finished.load(memory_order_acquire);
+  }
+  for (std::uint32_t i = 0; i < slots(); ++i) {
+    spawned.fibers += at(i).counters.spawned.load(memory_order_acquire);
+    spawned.tasks += at(i).counters.tasks_spawned.load(memory_order_acquire);
+  }
+  spawned.fibers += external_spawned_.load(memory_order_acquire);
+  spawned.tasks += external_tasks_.load(memory_order_acquire);
+  const auto difference = [](std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; };
+  return {difference(spawned.fibers, finished.fibers), difference(spawned.tasks, finished.tasks)};
 }
 
 inline scheduler_statistics scheduler::statistics() {
@@ -503,25 +532,28 @@ inline scheduler_statistics scheduler::statistics() {
   }
   s.extra_processors_added = extra_added_.load(memory_order_relaxed);
   s.workers = worker_count_.load(memory_order_relaxed);
-  s.live_fibers = live_fibers();
+  const live_counts n = live();
+  s.live_fibers = n.fibers;
+  s.live_tasks = n.tasks;
   s.total.spawned += external_spawned_.load(memory_order_relaxed);
+  s.total.tasks_spawned += external_tasks_.load(memory_order_relaxed);
   return s;
 }
 
 TERN_COLD inline void scheduler::notice_idle_slow() noexcept {
-  if (!is_quiet() || live_fibers() != 0) return;
+  if (!is_quiet() || !is_empty()) return;
   closed_signal_.store(1, memory_order_seq_cst);  // pairs-with: wait_until_empty()
   os::futex_wake(closed_signal_, 1);
 }
 
-// Returns when every fiber has ended and every processor is idle.
+// Returns when every fiber and task has ended and every processor is idle.
 inline void scheduler::wait_until_empty() noexcept {
   closing_.store(1, memory_order_seq_cst);  // pairs-with: notice_idle()
   schedulers.parked_threads.fetch_add(1, memory_order_seq_cst);
-  while (!(is_quiet() && live_fibers() == 0)) {
+  while (!(is_quiet() && is_empty())) {
     // seq_cst: before the looks in one order; else a signal that comes between could be overwritten unseen.
     closed_signal_.exchange(0, memory_order_seq_cst);
-    if (is_quiet() && live_fibers() == 0) break;
+    if (is_quiet() && is_empty()) break;
     wait_in_kernel([&]() noexcept { os::futex_wait(closed_signal_, 0); });
   }
   schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);

@@ -208,21 +208,27 @@ fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = de
   return f;
 }
 
-// Waits for the fiber's end. Its error stays in the control block. False where the wait was cancelled; `Always`: it cannot be.
+// Waits until `word`, the join word of a fiber or a task, is done. False where the wait was cancelled; `Always`: it cannot be.
 template <bool Always>
-inline bool wait_for_exit(fiber& f) noexcept {
+inline bool wait_for_end(atomic<std::uintptr_t>& word, const char* what, const void* object) noexcept {
   // acquire: pairs with finish_exit().
-  if (f.join_word.load(memory_order_acquire) == fiber::join_done) return true;
-  waiter x{"thread::join", &f};
-  if (!Always && is_cancellable(x) && !is_unwinding()) return wait_for_exit_cancellable(f);
+  if (word.load(memory_order_acquire) == fiber::join_done) return true;
+  waiter x{what, object};
+  if (!Always && is_cancellable(x) && !is_unwinding()) return wait_for_end_cancellable(x, word);
   const auto commit = [](waiter& w, void* target) noexcept -> bool {
     std::uintptr_t running = fiber::join_running;
     // release: pairs with finish_exit(), which reads the waiter. acquire: the fiber has ended meanwhile.
-    return static_cast<fiber*>(target)->join_word.compare_exchange_strong(
-        running, to_word(&w), memory_order_acq_rel, memory_order_acquire);
+    return static_cast<atomic<std::uintptr_t>*>(target)->compare_exchange_strong(
+        running, to_word(static_cast<wait_core*>(&w)), memory_order_acq_rel, memory_order_acquire);
   };
-  park(x, commit, &f);
+  park(x, commit, &word);
   return true;
+}
+
+// Waits for the fiber's end. Its error stays in the control block. False as above.
+template <bool Always>
+inline bool wait_for_exit(fiber& f) noexcept {
+  return wait_for_end<Always>(f.join_word, "thread::join", &f);
 }
 
 // Requires: waited for. Moves the error out and frees the slot.

@@ -16,11 +16,13 @@ namespace tern::inline v1 {
 struct scheduler_counters {
   std::uint64_t spawned = 0;         ///< fibers started from here
   std::uint64_t finished = 0;        ///< fibers that ended here
+  std::uint64_t tasks_spawned = 0;   ///< tasks started from here by spawn_task
+  std::uint64_t tasks_finished = 0;  ///< of these, that ended here
   std::uint64_t dispatched = 0;      ///< switches into a fiber
   std::uint64_t parks = 0;           ///< waits that suspended a fiber
   std::uint64_t yields = 0;          ///< yields that switched
   std::uint64_t wakes = 0;           ///< fibers made runnable from here
-  std::uint64_t stolen = 0;          ///< fibers taken from other processors
+  std::uint64_t stolen = 0;          ///< fibers and ready tasks taken from other processors
   std::uint64_t steals = 0;          ///< successful steals
   std::uint64_t stolen_next = 0;     ///< of these, from a run-next slot
   std::uint64_t injected = 0;        ///< fibers taken from the inject queue
@@ -33,6 +35,8 @@ struct scheduler_counters {
   scheduler_counters& operator+=(const scheduler_counters& o) noexcept {
     spawned += o.spawned;
     finished += o.finished;
+    tasks_spawned += o.tasks_spawned;
+    tasks_finished += o.tasks_finished;
     dispatched += o.dispatched;
     parks += o.parks;
     yields += o.yields;
@@ -57,6 +61,8 @@ struct scheduler_statistics {
   std::uint64_t extra_processors_added = 0;  ///< by the monitor, because of fibers that hog
   unsigned workers = 0;                      ///< OS threads that run fibers, sleeping ones included
   std::uint64_t live_fibers = 0;             ///< spawned and not ended
+  std::uint64_t live_tasks =
+      0;  ///< the same of tasks; those that another one awaits directly are a part of it
 
   /// A few lines of text, one per processor and one for the sum.
   std::string text() const {
@@ -64,13 +70,14 @@ struct scheduler_statistics {
     char line[512];
     const auto put = [&](const char* name, const scheduler_counters& c) {
       std::snprintf(line, sizeof line,
-                    "%s spawned=%" PRIu64 " finished=%" PRIu64 " dispatched=%" PRIu64 " parks=%" PRIu64
-                    " yields=%" PRIu64 " wakes=%" PRIu64 " stolen=%" PRIu64 "/%" PRIu64
-                    " stolen_next=%" PRIu64 " injected=%" PRIu64 " overflowed=%" PRIu64 " handed_off=%" PRIu64
-                    " blocking=%" PRIu64 " sleeps=%" PRIu64 " timers=%" PRIu64 "\n",
-                    name, c.spawned, c.finished, c.dispatched, c.parks, c.yields, c.wakes, c.stolen, c.steals,
-                    c.stolen_next, c.injected, c.overflowed, c.handed_off, c.blocking_calls, c.sleeps,
-                    c.timers_fired);
+                    "%s spawned=%" PRIu64 " finished=%" PRIu64 " tasks=%" PRIu64 "/%" PRIu64
+                    " dispatched=%" PRIu64 " parks=%" PRIu64 " yields=%" PRIu64 " wakes=%" PRIu64
+                    " stolen=%" PRIu64 "/%" PRIu64 " stolen_next=%" PRIu64 " injected=%" PRIu64
+                    " overflowed=%" PRIu64 " handed_off=%" PRIu64 " blocking=%" PRIu64 " sleeps=%" PRIu64
+                    " timers=%" PRIu64 "\n",
+                    name, c.spawned, c.finished, c.tasks_finished, c.tasks_spawned, c.dispatched, c.parks,
+                    c.yields, c.wakes, c.stolen, c.steals, c.stolen_next, c.injected, c.overflowed,
+                    c.handed_off, c.blocking_calls, c.sleeps, c.timers_fired);
       out += line;
     };
     for (std::size_t i = 0; i < processors.size(); ++i) {
@@ -80,8 +87,9 @@ struct scheduler_statistics {
     }
     put("total:", total);
     std::snprintf(line, sizeof line,
-                  "workers=%u live_fibers=%" PRIu64 " extra_processors_added=%" PRIu64 "\n", workers,
-                  live_fibers, extra_processors_added);
+                  "workers=%u live_fibers=%" PRIu64 " live_tasks=%" PRIu64 " extra_processors_added=%" PRIu64
+                  "\n",
+                  workers, live_fibers, live_tasks, extra_processors_added);
     out += line;
     return out;
   }
@@ -93,9 +101,9 @@ namespace tern::inline v1::detail {
 
 // The live form: the processor's owner writes with bump(), anybody reads.
 struct processor_counters {
-  atomic<std::uint64_t> spawned{0}, finished{0}, parks{0}, yields{0}, wakes{0}, stolen{0}, steals{0},
-      stolen_next{0}, injected{0}, overflowed{0}, handed_off{0}, blocking_calls{0}, sleeps{0},
-      timers_fired{0};
+  atomic<std::uint64_t> spawned{0}, finished{0}, tasks_spawned{0}, tasks_finished{0}, parks{0}, yields{0},
+      wakes{0}, stolen{0}, steals{0}, stolen_next{0}, injected{0}, overflowed{0}, handed_off{0},
+      blocking_calls{0}, sleeps{0}, timers_fired{0};
 
   // `tick` counts the dispatches.
   scheduler_counters read(std::uint64_t tick) const noexcept {
@@ -104,6 +112,8 @@ struct processor_counters {
     scheduler_counters r;
     r.spawned = get(spawned);
     r.finished = get(finished);
+    r.tasks_spawned = get(tasks_spawned);
+    r.tasks_finished = get(tasks_finished);
     r.dispatched = tick;
     r.parks = get(parks);
     r.yields = get(yields);

@@ -200,6 +200,13 @@ inline void set_name(std::string_view name) noexcept {
 }
 
 namespace detail_sleep {
+// `d`, which is above zero, from now.
+template <class Rep, class Period>
+detail::os::nanoseconds deadline_in(const std::chrono::duration<Rep, Period>& d) noexcept {
+  const auto whole = std::chrono::ceil<std::chrono::duration<double, std::nano>>(d).count();
+  const auto ns = whole >= 9.2e18 ? detail::os::never : static_cast<detail::os::nanoseconds>(whole);
+  return detail::os::deadline_after(detail::os::now(), ns);
+}
 inline void sleep_until_ns(detail::os::nanoseconds deadline) {
   detail::waiter w{"sleep", nullptr, detail::waiter_kind::multi};
   if (!detail::is_cancellable(w)) return static_cast<void>(detail::park_until(w, deadline));
@@ -211,10 +218,7 @@ inline void sleep_until_ns(detail::os::nanoseconds deadline) {
 /// Sleeps at least `d`; other fibers run meanwhile. A `d` of zero or less returns at once. Throws cancelled when the fiber is.
 template <class Rep, class Period>
 void sleep_for(const std::chrono::duration<Rep, Period>& d) {
-  if (d <= d.zero()) return;
-  const auto whole = std::chrono::ceil<std::chrono::duration<double, std::nano>>(d).count();
-  const auto ns = whole >= 9.2e18 ? detail::os::never : static_cast<detail::os::nanoseconds>(whole);
-  detail_sleep::sleep_until_ns(detail::os::deadline_after(detail::os::now(), ns));
+  if (d > d.zero()) detail_sleep::sleep_until_ns(detail_sleep::deadline_in(d));
 }
 
 /// Sleeps until `t` on any clock; a clock that is set meanwhile is looked at again.

@@ -26,8 +26,6 @@ inline constexpr os::nanoseconds run_next_patience =
     20'000;  // before a thief takes the fiber that its waker keeps waiting
 inline constexpr os::nanoseconds search_time = 10'000;  // of a searcher that finds nothing
 inline constexpr os::nanoseconds doze_time = 100'000;   // between two looks at rings that move
-inline constexpr std::size_t share_at_once =
-    32;  // fibers in a ring that a thief does not wait for: one steal pays for many
 inline constexpr std::size_t inject_batch = 32;
 
 inline void attach(worker& w, processor& p) noexcept {
@@ -140,6 +138,7 @@ inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) 
     if (victim.timers.earliest() <= now && fire_timers(p, victim, now) != 0)
       if (fiber* f = p.ring.pop()) return f;
     if (fiber* f = take_fork(p, victim)) return f;
+    if (fiber* f = steal_tasks(p, victim, now)) return f;
     victim.ask_to_share();
     if (queued != 0) continue;  // run_next is younger
     if (fiber* f = steal_run_next(p, victim, view.watch, now)) return f;
@@ -161,6 +160,7 @@ inline fiber* search(processor& p, bool& moving) noexcept {
     if (fiber* f = p.ring.pop()) return f;
     if (fiber* f = take_injected(p)) return f;
     if (fiber* f = take_fork(p, p)) return f;
+    if (fiber* f = take_tasks(p)) return f;
     if (fiber* f = steal_round(p, view, now)) return f;
     moving = view.moving;
     const os::nanoseconds limit = view.watch.victim != nullptr ? 2 * run_next_patience : search_time;
@@ -196,9 +196,8 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   const collector_hooks* told = hook_release(p);
   const bool dozes = moving && s.idle_.begin_doze();
   const bool rescan = s.idle_.sleep(p.idle, searching);
-  const bool again =
-      (rescan && (moving && s.idle_.is_dozing() ? !s.inject_.is_empty() : s.any_work(false))) ||
-      missed_installation(told);
+  const bool again = (rescan && (moving && s.idle_.is_dozing() ? s.any_injected() : s.any_work(false))) ||
+                     missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     s.notice_idle();
@@ -228,11 +227,13 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
       // relaxed: the owner set it.
       if ((p.request.load(memory_order_relaxed) & request_jobs) != 0) {
         p.request.fetch_and(~request_jobs, memory_order_relaxed);
-        f = take_fork(p, p);
+        if (!p.carried) f = take_tasks(p);
+        if (f == nullptr) f = take_fork(p, p);
       }
       if (f == nullptr) f = pick_any(p);
       if (f == nullptr) f = take_injected(p);
       if (f == nullptr) f = take_fork(p, p);
+      if (f == nullptr) f = take_tasks(p);
       if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p, moving);
     } else {
       if (searching) static_cast<void>(s.idle_.end_search());
@@ -285,6 +286,9 @@ inline void scheduler::retire(worker& w) noexcept {
   // Those who search would find them here, but nobody may ever search. No stack: they stay for whoever does, or for their fibers.
   while (fiber* f = take_fork(p, p)) batch.push_back(f);
   inject_.push(batch);
+  inject_queue<task_node, &task_node::next>::batch tasks;
+  while (task_node* n = p.tasks.pop()) tasks.push_back(n);
+  task_inject_.push(tasks);
   drain_slots(p, 0);
   hook_release(p);
   detach(w);

@@ -51,6 +51,7 @@ template <class T, class F>
 class receive_case;
 template <class T, class F>
 class send_case;
+struct channel_tasks;
 
 // Which case of a select has won: set once, by whoever ends the wait.
 template <class Atomics = native_atomics>
@@ -73,7 +74,7 @@ class claim_word {
 // A waiting send or receive. The channel's lock protects it.
 struct channel_node {
   list_hook hook{};
-  waiter* who = nullptr;
+  wait_core* who = nullptr;
   claim_word<>* select = nullptr;  // null: a plain send or receive
   std::uint32_t index = 0;         // of the case in its select
   bool ok = false;                 // the value was handed over; false: the channel was closed
@@ -123,6 +124,7 @@ class channel_base {
 
  protected:
   friend class select_engine;
+  friend struct channel_tasks;
 
   constexpr channel_base() noexcept = default;
 
@@ -134,16 +136,16 @@ class channel_base {
   }
 
   // Requires: guard_; n was taken by take_claimed(). What the caller must unpark after it has dropped guard_, if anything.
-  static waiter* served(channel_node& n) noexcept {
+  static wait_core* served(channel_node& n) noexcept {
     n.ok = true;
-    waiter* who = n.who;
+    wait_core* who = n.who;
     if (n.select == nullptr) return who;
     unpark(*who);
     return nullptr;
   }
 
   // Drops guard_ and wakes the counterpart.
-  void leave(waiter* wake) noexcept {
+  void leave(wait_core* wake) noexcept {
     guard_.unlock();
     if (wake != nullptr) unpark(*wake);
   }
@@ -231,7 +233,7 @@ class channel : public detail::channel_base {
   /// closed while it waits; the value is lost then. Throws cancelled when the fiber is cancelled while it waits, as all waits here do.
   void send(T value) {
     guard_.lock();
-    detail::waiter* wake = nullptr;
+    detail::wait_core* wake = nullptr;
     switch (send_locked(value, wake)) {
       case outcome::done: return leave(wake);
       case outcome::closed: guard_.unlock(); throw channel_closed{};
@@ -243,7 +245,7 @@ class channel : public detail::channel_base {
   /// As send() where it need not wait; else false, and the value stays as it is. Throws channel_closed.
   [[nodiscard]] bool try_send(T&& value) {
     guard_.lock();
-    detail::waiter* wake = nullptr;
+    detail::wait_core* wake = nullptr;
     const outcome o = send_locked(value, wake);
     leave(wake);
     if (o == outcome::closed) throw channel_closed{};
@@ -306,6 +308,7 @@ class channel : public detail::channel_base {
   friend class detail::receive_case;
   template <class, class>
   friend class detail::send_case;
+  friend struct detail::channel_tasks;
 
   using outcome = detail::channel_outcome;
 
@@ -324,7 +327,7 @@ class channel : public detail::channel_base {
   // written as a byte and read at once as a part of a word, which stalls for longer than all the rest takes.
   TERN_NOINLINE bool receive_into(void* to) {
     guard_.lock();
-    detail::waiter* wake = nullptr;
+    detail::wait_core* wake = nullptr;
     const outcome o = receive_locked(to, wake);
     if (TERN_UNLIKELY(o == outcome::blocked)) return wait_in(receivers_, to, "channel receive");
     leave(wake);
@@ -332,7 +335,7 @@ class channel : public detail::channel_base {
   }
   TERN_NOINLINE bool try_receive_into(void* to) noexcept {
     guard_.lock();
-    detail::waiter* wake = nullptr;
+    detail::wait_core* wake = nullptr;
     const outcome o = receive_locked(to, wake);
     leave(wake);
     return o == outcome::done;
@@ -340,7 +343,7 @@ class channel : public detail::channel_base {
 
   bool send_until_ns(T& value, detail::os::nanoseconds deadline) {
     guard_.lock();
-    detail::waiter* wake = nullptr;
+    detail::wait_core* wake = nullptr;
     outcome o = send_locked(value, wake);
     if (o == outcome::blocked)
       o = wait_in_until(senders_, std::addressof(value), "channel send", deadline);
@@ -352,7 +355,7 @@ class channel : public detail::channel_base {
   std::optional<T> receive_until_ns(detail::os::nanoseconds deadline) {
     place to;
     guard_.lock();
-    detail::waiter* wake = nullptr;
+    detail::wait_core* wake = nullptr;
     outcome o = receive_locked(to.bytes, wake);
     if (o == outcome::blocked)
       o = wait_in_until(receivers_, to.bytes, "channel receive", deadline);
@@ -387,7 +390,7 @@ class channel : public detail::channel_base {
     count_.store(size() + 1, detail::memory_order_relaxed);
   }
 
-  outcome send_locked(T& value, detail::waiter*& wake) noexcept {
+  outcome send_locked(T& value, detail::wait_core*& wake) noexcept {
     if (TERN_UNLIKELY(closed_)) return outcome::closed;
     if (detail::channel_node* n = take_claimed(receivers_)) {
       put(n->value, value);
@@ -399,7 +402,7 @@ class channel : public detail::channel_base {
     return outcome::done;
   }
 
-  outcome receive_locked(void* to, detail::waiter*& wake) noexcept {
+  outcome receive_locked(void* to, detail::wait_core*& wake) noexcept {
     if (size() > 0) {
       put(to, first());
       drop_first();

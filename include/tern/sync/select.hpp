@@ -50,7 +50,7 @@ struct select_case {
 
   channel_base* channel = nullptr;
   // Requires: the channel's lock. Tries the operation now.
-  channel_outcome (*attempt)(select_case&, waiter*& wake) noexcept = nullptr;
+  channel_outcome (*attempt)(select_case&, wait_core*& wake) noexcept = nullptr;
   bool is_send = false;
   channel_node node;
 };
@@ -67,7 +67,7 @@ class select_engine {
     for (std::size_t i = 0; i < n; ++i) {
       select_case& c = *cases[order[i]];
       c.channel->guard_.lock();
-      waiter* wake = nullptr;
+      wait_core* wake = nullptr;
       const bool done = tried(c, wake);
       c.channel->leave(wake);
       if (done) return order[i];
@@ -96,7 +96,7 @@ class select_engine {
       std::swap(order[i - 1], order[random.below(static_cast<std::uint32_t>(i))]);
   }
 
-  static bool tried(select_case& c, waiter*& wake) noexcept {
+  static bool tried(select_case& c, wait_core*& wake) noexcept {
     const channel_outcome o = c.attempt(c, wake);
     c.node.ok = o == channel_outcome::done;
     return o != channel_outcome::blocked;
@@ -109,7 +109,7 @@ class select_engine {
     lock_set all{locks, static_cast<std::size_t>(std::unique(locks, locks + n) - locks)};
     all.lock();
     for (std::size_t i = 0; i < n; ++i) {
-      waiter* wake = nullptr;
+      wait_core* wake = nullptr;
       if (!tried(*cases[order[i]], wake)) continue;
       all.unlock();
       if (wake != nullptr) unpark(*wake);
@@ -152,7 +152,7 @@ class receive_case : public select_case {
   template <class G>
   receive_case(tern::channel<T>& c, G&& f) : handler_{std::forward<G>(f)} {
     channel = &c;
-    attempt = [](select_case& self, waiter*& wake) noexcept {
+    attempt = [](select_case& self, wait_core*& wake) noexcept {
       return static_cast<tern::channel<T>*>(self.channel)->receive_locked(self.node.value, wake);
     };
     node.value = room_.bytes;
@@ -178,7 +178,7 @@ class send_case : public select_case {
       : value_(std::forward<U>(value)), handler_{std::forward<G>(f)} {
     channel = &c;
     is_send = true;
-    attempt = [](select_case& self, waiter*& wake) noexcept {
+    attempt = [](select_case& self, wait_core*& wake) noexcept {
       return static_cast<tern::channel<value_type>*>(self.channel)
           ->send_locked(*static_cast<value_type*>(self.node.value), wake);
     };
