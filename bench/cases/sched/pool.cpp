@@ -1,13 +1,13 @@
 // sched/pool/producers:N/processors:P
 //
-// One operation  one of 1,024 small jobs that N producers give to a pool in equal shares: its way into the queue, its run (it stores one
-//                word and counts its producer's wait group down) and its end. A producer gives all of its jobs and then waits until
-//                they have ended; the batch is over when every producer is. With N = 1 the task that measures is the producer,
-//                else the start and end of the N tasks are inside the clock, spread over the 1,024.
-// Kept equal     P processors, to which all threads are confined; P jobs run at a time; nobody waits for room in a queue; a job is one
-//                allocation, and nobody keeps a handle of it. Warm: the pool lives as long as the row.
-// Best form      tern: job_pool. pthread_pool: P threads over one deque; a producer that waits runs jobs meanwhile. go, boost_fiber: P
-//                tasks that take functions from one channel with room for a batch, as their users write it.
+// One operation  one of 1,024 small jobs that N producers give to a pool in equal shares: its way into the queue, its run (it
+//                stores one word and counts its producer's wait group down) and its end. A producer gives all of its jobs and
+//                then waits until they have ended; the batch is over when every producer is. With N = 1 the task that measures
+//                is the producer, else the start and end of the N tasks are inside the clock, spread over the 1,024.
+// Kept equal     P processors, to which all threads are confined; P jobs run at a time; nobody waits for room in a queue; a job
+//                is one allocation, and nobody keeps a handle of it. Warm: the pool lives as long as the row.
+// Best form      tern: job_pool. pthread_pool: P threads over one deque; a producer that waits runs jobs meanwhile. go,
+//                boost_fiber: P tasks that take functions from one channel with room for a batch, as their users write it.
 #include <functional>
 #include <utility>
 #include <vector>

@@ -1,7 +1,7 @@
 // Spawn: a slot, a closure in it, and a place in the ring.
 //
-// Context     thread.hpp and nursery.hpp put their closures here; nothing is allocated unless the closure is larger than a
-//             quarter of the slot.
+// Context     thread.hpp and nursery.hpp put their closures here; nothing is allocated unless the closure is larger than 2 KiB (in a
+//             tiny slot: 128 bytes).
 // Protocol    1. take a slot: the processor's free list, last in first out   2. construct the closure under the control block
 //             3. state saved, then the ring's tail. A thread without a processor goes through the pool and the inject queue.
 // Invariants  I1 a slot goes back once: by finish_exit if the fiber was detached, else by the handle that joined it.
@@ -40,7 +40,7 @@ inline std::uint64_t next_fiber_id(processor* p) noexcept {
   return p->next_id++;
 }
 
-// A slot of the runtime's usual size (`bytes` 0) or of another. Throws std::system_error.
+// A slot of the runtime's usual size (`bytes` 0), of another, or a tiny one (tiny_request). Throws std::system_error.
 TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t bytes, std::uint32_t& flags) {
   fiber* f;
   if (TERN_LIKELY(p != nullptr && bytes == 0)) {
@@ -51,7 +51,7 @@ TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t byte
   } else if (bytes == 0) {
     f = static_cast<fiber*>(s.pool().acquire());
   } else {
-    f = static_cast<fiber*>(stack_pool::of(bytes).acquire());
+    f = static_cast<fiber*>(s.pool_for(bytes).acquire());
     flags |= fiber::own_size;
   }
   return *f;
@@ -106,7 +106,7 @@ void run_closure(fiber& f) noexcept {
 
 struct spawn_options {
   std::string_view name{};
-  std::size_t stack_size = 0;  // 0: the runtime's
+  std::size_t stack_size = 0;  // 0: the runtime's; or tiny_request
   bool detached = false;
   bool is_main = false;
 };
@@ -156,13 +156,15 @@ TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& 
 }
 
 // Requires: begin_spawn(); f.closure and f.body are set.
-TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o, std::size_t closure_bytes) noexcept {
+TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o,
+                                       std::size_t closure_bytes) noexcept {
   prepare_fiber(f, *f.home, p, f.flags);
   make_context(f.saved_context, (f.flags & fiber::heap_closure) != 0 ? &f : f.closure, &fiber_entry);
   if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
   if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
   // relaxed: see hooks.hpp.
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) spawned_slow(p, f, f.closure, closure_bytes);
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
+    spawned_slow(p, f, f.closure, closure_bytes);
   f.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
   if (TERN_LIKELY(p != nullptr)) {
     bump(p->counters.spawned);
@@ -179,13 +181,16 @@ template <class Closure>
 fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = default_spawn) {
   using closure_type = std::remove_cvref_t<Closure>;
   constexpr std::size_t alignment = alignof(closure_type) > 16 ? alignof(closure_type) : 16;
-  // The smallest slot has 12 KiB of stack: a quarter of it always fits.
-  constexpr bool on_heap = sizeof(closure_type) > 2048 || alignof(closure_type) > 1024;
+  // The smallest slot has 12 KiB of stack: a quarter of it always fits. A tiny one has less.
+  constexpr bool never_fits = sizeof(closure_type) > 2048 || alignof(closure_type) > 1024;
+  constexpr bool always_fits =
+      sizeof(closure_type) <= tiny_closure_bytes && alignof(closure_type) <= cache_line_size;
+  const bool on_heap = never_fits || (!always_fits && o.stack_size == tiny_request);
   auto [slot, p] = begin_spawn(s, o);
   fiber& f = *slot;
   void* place = nullptr;
   try {
-    if constexpr (on_heap) {
+    if (on_heap) {
       place = allocate(sizeof(closure_type), alignof(closure_type));
       f.flags |= fiber::heap_closure;
     } else {
@@ -193,9 +198,7 @@ fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = de
     }
     ::new (place) closure_type(std::forward<Closure>(function));
   } catch (...) {
-    if constexpr (on_heap) {
-      if (place != nullptr) deallocate(place, sizeof(closure_type), alignof(closure_type));
-    }
+    if (on_heap && place != nullptr) deallocate(place, sizeof(closure_type), alignof(closure_type));
     release_slot(f);
     throw;
   }
