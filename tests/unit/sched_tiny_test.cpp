@@ -121,11 +121,11 @@ struct node {
 }  // namespace
 
 TEST(tiny, slots_hold_what_the_headers_say) {
-  static_assert(tern::detail::tiny_reserve + 768 <= tern::detail::tiny_stack_bytes || !real);
+  static_assert(tern::detail::tiny_reserve + 640 <= tern::detail::tiny_stack_bytes || !real);
   static_assert(!tern::detail::tiny_slot_holds_signal(0));
   static_assert(!tern::detail::tiny_slot_holds_signal(3632));  // AVX-512
   static_assert(!tern::detail::tiny_slot_holds_signal(4720));  // the least of ARM64
-  static_assert(tern::detail::tiny_slot_holds_signal(512) || !real);
+  static_assert(tern::detail::tiny_slot_holds_signal(384) || !real);
   if (!real) {
     EXPECT_EQ(&stack_pool::tiny(), &stack_pool::of(1));
     GTEST_SKIP() << larger_slots;

@@ -36,7 +36,7 @@ class fiber_id {
 struct thread_attributes {
   std::string_view name{};     ///< shown in reports; the first 23 characters are kept
   std::size_t stack_size = 0;  ///< bytes of its slot, as runtime_options::stack_size; 0: the runtime's
-  /// A slot of 2 KiB, of which 768 bytes are the function's own, for fibers that mostly wait; no `stack_size` then (EINVAL). Nothing
+  /// A slot of 2 KiB, of which 640 bytes are the function's own, for fibers that mostly wait; no `stack_size` then (EINVAL). Nothing
   /// may throw in it. std::system_error (ENOTSUP) where such slots are refused: see README.
   bool tiny = false;
 };

@@ -8,15 +8,15 @@
 //             No colour: a line of it would cost a twenty-eighth of the stack, and fibers that mostly wait are cold anyway.
 // Budget      1,792 bytes between canary and control block. The deepest of the library's own ways (spawn, join, wait, wake,
 //             switch, exit; a select of two cases with all that it puts on its caller's frame) takes up to `tiny_reserve` of
-//             them: tests/unit/sched_tiny_test.cpp paints stacks and measures. What is left, 768 bytes, is the function's, its
-//             closure's (above 128 bytes it goes to the heap) and that of whatever it calls.
-//             What does not fit: throwing (the unwinder takes some 3 KiB), also `cancelled`; printf; gc::make where it has to
-//             help a collection; runtime::dump. Making threads would not either, so a worker does that on its own stack:
-//             roomy_stack.hpp.
+//             them: 992 on x86-64, 1,136 on ARM64. tests/unit/sched_tiny_test.cpp paints stacks and measures. What is left, 640
+//             bytes, is the function's, its closure's (above 128 bytes it goes to the heap) and that of whatever it calls.
+//             What does not fit: throwing (3.3 KiB the first time on x86-64, 1.8 KiB later; 6.6 KiB on ARM64), also `cancelled`;
+//             printf (2 KiB); gc::make where it has to help a collection; runtime::dump. Making threads would not either, so a
+//             worker does that on its own stack: roomy_stack.hpp.
 // Refused     1. Where the kernel's signal frame (AT_MINSIGSTKSZ) does not fit beside the reserve, and the program has not
 //                promised that its handlers run on the alternate stack (runtime_options::signals_on_alternate_stack). The frame
-//                is 4.6 KiB on ARM64, and on x86-64 from 1 KiB to 3.5 KiB (AVX-512) or 11 KiB (AMX): without the promise tiny
-//                fibers are refused nearly everywhere.
+//                is 4.6 KiB on ARM64, and on x86-64 1.7 KiB (AVX2), 3.5 KiB (AVX-512) or 11 KiB (AMX): without the promise
+//                tiny fibers are refused on every machine known to us.
 //                What the promise is about: workers block all signals but SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT and
 //                SIGPROF, so it is handlers of these, and setuid() and its kin, for which the C library interrupts every
 //                thread. The library's own: faults and SIGQUIT have SA_ONSTACK; the collector's late signal goes to plain
@@ -48,7 +48,7 @@ inline constexpr unsigned tiny_shift = 11;
 inline constexpr std::size_t tiny_slot_bytes = std::size_t{1} << tiny_shift;
 inline constexpr std::size_t canary_bytes = cache_line_size;
 inline constexpr std::size_t tiny_stack_bytes = tiny_slot_bytes - canary_bytes - sizeof(fiber);
-inline constexpr std::size_t tiny_reserve = 1024;
+inline constexpr std::size_t tiny_reserve = 1152;
 inline constexpr std::size_t tiny_closure_bytes = 128;
 
 // `stack_size` of a spawn that asks for a tiny slot.
