@@ -30,8 +30,10 @@ struct tern_scheduler {
     const confine here(on_processors::count(params));
     become_threaded();
     // In wake_latency plain threads, of which the runtime knows nothing, wake the only fiber: no deadlock.
+    // No signal handler here but those of the runtime, which have their own stack: tern_tiny may run.
     tern::runtime rt{{.processors = static_cast<unsigned>(on_processors::count(params)),
-                      .on_deadlock = tern::deadlock_policy::ignore}};
+                      .on_deadlock = tern::deadlock_policy::ignore,
+                      .signals_on_alternate_stack = true}};
     runtime_ = &rt;
     rt.run(fn);
     runtime_ = nullptr;
@@ -84,5 +86,23 @@ struct tern_scheduler {
   static inline tern::runtime* runtime_ = nullptr;
 };
 static_assert(scheduler_subject<tern_scheduler>);
+
+/// The same with tasks in slots of 2 KiB, which have a canary instead of a guard. The main task has a default slot.
+struct tern_tiny : tern_scheduler {
+  static constexpr const char* name = "tern_tiny";
+  // A process that has canaries looks for them at every switch: the rows of `tern` must not.
+  static constexpr bool one_world_per_process = true;
+  static std::string unfit(const row_params& p) {
+    if (!tern::detail::tiny_slots_fit) return "tiny fibers have larger slots in this build";
+    return tern_scheduler::unfit(p);
+  }
+
+  class thread : public tern::thread {
+   public:
+    template <class F>
+    explicit thread(F fn) : tern::thread({.tiny = true}, std::move(fn)) {}
+  };
+};
+static_assert(scheduler_subject<tern_tiny>);
 
 }  // namespace tern_bench

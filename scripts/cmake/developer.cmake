@@ -1,6 +1,6 @@
 # What our own binaries are built with; nothing here reaches a user of tern::tern.
 #
-#   tern_defaults(<target>)   warnings and tern::tern for one of our own targets
+#   tern_defaults(<target>)   warnings and tern::tern for one of our own targets, bound at its start: tiny fibers need that
 #
 # Sanitizers are set for the whole directory tree, so that a dependency built from source gets them as well.
 
@@ -54,5 +54,6 @@ endif()
 
 function(tern_defaults target)
   target_link_libraries(${target} PRIVATE tern::tern tern_warnings)
+  target_link_options(${target} PRIVATE LINKER:-z,now)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
 endfunction()

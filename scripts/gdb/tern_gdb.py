@@ -22,6 +22,7 @@ LAYOUT = (
     "version", "region_base", "region_class_shift", "pools", "pool_count", "pool_bytes", "pool_created", "min_shift",
     "control_bytes", "context", "stack_state", "flags", "wait_what", "wait_object", "id", "name", "name_bytes",
     "state_free", "state_on_cpu", "flag_has_name", "flag_started", "flag_in_blocking",
+    "tiny_class", "tiny_shift",
 )
 
 # The context's words after sp and pc, and the names of all four.
@@ -66,7 +67,7 @@ class Layout:
                                "or does not run yet") from error
         for key, value in zip(LAYOUT, values):
             setattr(self, key, value)
-        if self.version != 1:
+        if self.version != 2:
             raise gdb.GdbError(f"tern: layout {self.version} of the program is not known to this script")
 
 
@@ -128,11 +129,12 @@ def fibers():
         return
     class_shift = word(layout.region_class_shift, 4)
     for pool in range(layout.pool_count):
-        shift = layout.min_shift + pool
+        is_tiny = pool == layout.tiny_class
+        shift = layout.tiny_shift if is_tiny else layout.min_shift + pool
         start = base + (pool << class_shift)
         for index in range(word(layout.pools + pool * layout.pool_bytes + layout.pool_created, 4)):
             number = (start >> shift) + index
-            control = ((number + 1) << shift) - layout.control_bytes - (number & 31) * 64
+            control = ((number + 1) << shift) - layout.control_bytes - (0 if is_tiny else (number & 31) * 64)
             try:
                 if word(control + layout.stack_state, 4) != layout.state_free:
                     yield Fiber(layout, control, number << shift)

@@ -3,8 +3,9 @@
 // One operation  one task, started and parked in a receive on a channel to which nothing is sent. The time is that from the first
 //                start until all N wait; bytes_per_op is what the process has grown by then (VmRSS + VmPTE: stacks, guards,
 //                control blocks, join handles and page tables), divided by N.
-// Kept equal     a fresh process per row; one processor; stacks of 64 KiB with a guard; every task parks at once, so a stack is
-//                as deep as one receive. tern_task has no stacks: a coroutine waits in its frame.
+// Kept equal     a fresh process per row; one processor; stacks of 64 KiB with a guard (tern_tiny: 2 KiB with a canary, and
+//                goroutines begin with 2 KiB that can grow); every task parks at once, so a stack is as deep as one receive.
+//                tern_task has no stacks: a coroutine waits in its frame.
 // Limits         The kernel's own memory for threads and mappings (task structs, VMAs) is in no figure of the process.
 #include <vector>
 
@@ -96,7 +97,7 @@ class parked_memory<tern_task> {
   std::vector<tern::task_handle<>> tasks_;
 };
 
-const registration<parked_memory, blocking_schedulers_and_tasks> registered{{
+const registration<parked_memory, parked_schedulers> registered{{
     .area = "sched",
     .name = "parked_memory",
     .smoke = {{"count", 64}},

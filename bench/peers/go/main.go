@@ -313,6 +313,7 @@ var cases = map[string]func(params) work{
 	"sched/chan_mpmc":         chanMPMC,
 	"sched/mutex_uncontended": mutexUncontended,
 	"sched/mutex_contended":   mutexContended,
+	"sched/pool":              pool,
 	"sched/skynet":            skynet,
 	"sched/parked_memory":     parkedMemory,
 	"sched/wake_latency":      wakeLatency,

@@ -92,6 +92,53 @@ func injectVsLocal(p params) work {
 	}}
 }
 
+func pool(p params) work {
+	results := make([]uint64, p.or("batch", 1024))
+	producers := p.get("producers")
+	jobs := make(chan func(), 2*len(results))
+	for i := runtime.GOMAXPROCS(0); i > 0; i-- {
+		go func() {
+			for job := range jobs {
+				job()
+			}
+		}()
+	}
+	produce := func(which int) {
+		share := len(results) / producers
+		var wg sync.WaitGroup
+		wg.Add(share)
+		for i := which * share; i < (which+1)*share; i++ {
+			i := i
+			jobs <- func() {
+				results[i] = uint64(i) + 1
+				wg.Done()
+			}
+		}
+		wg.Wait()
+	}
+	return work{operations: len(results), run: func() uint32 {
+		if producers == 1 {
+			produce(0)
+		} else {
+			var wg sync.WaitGroup
+			wg.Add(producers)
+			for i := 0; i < producers; i++ {
+				go func(i int) {
+					produce(i)
+					wg.Done()
+				}(i)
+			}
+			wg.Wait()
+		}
+		sum := uint32(0)
+		for i := range results {
+			sum = fold(sum, results[i])
+			results[i] = 0
+		}
+		return sum
+	}}
+}
+
 const counterEach = 64
 
 func counterMutex(p params) work {

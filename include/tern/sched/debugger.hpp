@@ -13,7 +13,7 @@
 namespace tern::inline v1::detail {
 
 struct debugger_layout {
-  std::uint64_t version = 1;
+  std::uint64_t version = 2;
   // The slots (stack_pool.hpp).
   const void* region_base = &stack_pool::region_.base;                // 8 bytes
   const void* region_class_shift = &stack_pool::region_.class_shift;  // 4 bytes
@@ -38,6 +38,9 @@ struct debugger_layout {
   std::uint64_t flag_has_name = fiber::has_name;
   std::uint64_t flag_started = fiber::started;
   std::uint64_t flag_in_blocking = fiber::in_blocking;
+  // Slots without a colour.
+  std::uint64_t tiny_class = stack_pool::tiny_class;
+  std::uint64_t tiny_shift = detail::tiny_shift;
 };
 
 // The name in the symbol table is the variable's own, without its namespaces.

@@ -174,7 +174,7 @@ inline void release_slot(fiber& f) noexcept {
     return;
   }
   // The runtime may be gone: the address tells the pool.
-  stack_pool::of(stack_pool::locate(to_word(&f)).slot_bytes).release(&f);
+  stack_pool::pool_of(&f).release(&f);
 }
 
 // What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.

@@ -81,7 +81,7 @@ class nursery {
       if (TERN_UNLIKELY(needs_watcher())) start_watcher();
       using function = std::optional<std::decay_t<F>>;
       detail::spawn_fiber(nullptr, child<std::decay_t<F>>{this, function{std::in_place, std::forward<F>(f)}},
-                          {.name = a.name, .stack_size = a.stack_size, .detached = true});
+                          {.name = a.name, .stack_size = detail::slot_request(a), .detached = true});
     } catch (...) {
       child_ended(nullptr, nullptr);
       throw;

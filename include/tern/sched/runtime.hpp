@@ -72,9 +72,9 @@ class runtime {
   }
   template <class F, class... Args>
   thread spawn(const thread_attributes& a, F&& f, Args&&... args) {
-    return detail::thread_access::make(&scheduler_,
-                                       detail::spawn_options{.name = a.name, .stack_size = a.stack_size},
-                                       std::forward<F>(f), std::forward<Args>(args)...);
+    return detail::thread_access::make(
+        &scheduler_, detail::spawn_options{.name = a.name, .stack_size = detail::slot_request(a)},
+        std::forward<F>(f), std::forward<Args>(args)...);
   }
 
   unsigned processors() const noexcept { return scheduler_.count(); }

@@ -12,6 +12,8 @@
 //             I2 a submit with an idle or lent processor about ends in a wake, a searcher, or a spare under way that rescans.
 #pragma once
 
+#include <sys/auxv.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <system_error>
@@ -20,12 +22,14 @@
 #include <tern/base/function_ref.hpp>
 #include <tern/ds/inject_queue.hpp>
 #include <tern/ds/spin_lock.hpp>
+#include <tern/os/binding.hpp>
 #include <tern/os/futex.hpp>
 #include <tern/os/thread.hpp>
 #include <tern/sched/blocking_gate.hpp>
 #include <tern/sched/idle.hpp>
 #include <tern/sched/park.hpp>
 #include <tern/sched/processor.hpp>
+#include <tern/sched/roomy_stack.hpp>
 #include <tern/sched/stack_guard.hpp>
 #include <tern/sched/stack_pool.hpp>
 
@@ -56,6 +60,9 @@ struct runtime_options {
       0;  ///< of one wait, after which a dump calls the fiber a suspected leak; default 60
   bool dump_on_sigquit =
       false;  ///< SIGQUIT (Ctrl-\) writes all fibers to stderr; the process goes on. See README
+  /// A promise without which tiny fibers are refused on every known machine: the program's handlers of faults, SIGABRT and
+  /// SIGPROF, which may interrupt a worker, have SA_ONSTACK, and nobody calls setuid() or its kin. See README.
+  bool signals_on_alternate_stack = false;
 };
 
 /// The status with which a deadlocked process ends.
@@ -185,6 +192,8 @@ class scheduler {
   // ---- slots ----
 
   stack_pool& pool() noexcept { return *pool_; }
+  // The pool for `bytes` or tiny_request. Throws std::system_error, also where tiny slots are refused.
+  stack_pool& pool_for(std::size_t bytes) const;
   void fill_slots(processor& p);
   void drain_slots(processor& p, std::uint32_t keep) noexcept;
 
@@ -260,10 +269,12 @@ class scheduler {
 
  private:
   worker* new_worker() noexcept;
+  worker* make_worker() noexcept;
   void stop_all() noexcept;
 
   runtime_options options_;
-  bool dead_ = false;  // true in a fork child; written while that has one thread
+  bool dead_ = false;                   // true in a fork child; written while that has one thread
+  const char* tiny_refusal_ = nullptr;  // why there are no tiny fibers; null if there are
   std::uint32_t count_ = 0;
   std::uint32_t max_extra_ = 0;
   std::uint32_t max_workers_ = 0;
@@ -304,6 +315,11 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
                             "tern: runtime_options.max_workers below processors + extra processors + 2");
   gate_.set_limit(max_workers_ - running);
   if (options_.name == nullptr) options_.name = "tern";
+  if (!o.signals_on_alternate_stack && !tiny_slot_holds_signal(::getauxval(AT_MINSIGSTKSZ)))
+    tiny_refusal_ =
+        "tern: a signal frame does not fit a tiny fiber (see runtime_options.signals_on_alternate_stack)";
+  else if (!os::is_program_bound())
+    tiny_refusal_ = "tern: tiny fibers need a program that is linked with -z now, or LD_BIND_NOW=1";
   install_fault_handler();
 
   processors_ = new processor* [slots()] {};
@@ -472,33 +488,44 @@ inline bool scheduler::add_extra() noexcept {
 inline constexpr std::uint32_t slot_batch = 64;
 inline constexpr std::uint32_t max_local_slots = 2048;
 
+TERN_COLD inline stack_pool& scheduler::pool_for(std::size_t bytes) const {
+  if (bytes != tiny_request) return stack_pool::of(bytes);
+  if (tiny_refusal_ != nullptr) throw std::system_error(ENOTSUP, std::generic_category(), tiny_refusal_);
+  return stack_pool::tiny();
+}
+
 // Throws std::system_error when the pool is used up.
 TERN_COLD inline void scheduler::fill_slots(processor& p) {
-  void* got[slot_batch];
   // Doubling, so that a program with few fibers touches few slots.
   const std::uint32_t want = p.counters.spawned.load(memory_order_relaxed) < slot_batch ? 4 : slot_batch;
-  const std::size_t n = pool_->acquire_batch(got, want);
+  std::size_t n = 0;
+  on_roomy_stack([&]() noexcept {
+    void* got[slot_batch];
+    n = pool_->acquire_batch(got, want);
+    for (std::size_t i = n; i-- > 0;) {  // the pool's warmest on top
+      auto* f = static_cast<fiber*>(got[i]);
+      f->next = p.free_slots;
+      p.free_slots = f;
+    }
+  });
   if (n == 0) throw std::system_error(ENOMEM, std::generic_category(), "tern: no fiber stack is left");
-  for (std::size_t i = n; i-- > 0;) {  // the pool's warmest on top
-    auto* f = static_cast<fiber*>(got[i]);
-    f->next = p.free_slots;
-    p.free_slots = f;
-  }
   p.free_count += static_cast<std::uint32_t>(n);
 }
 
 TERN_COLD inline void scheduler::drain_slots(processor& p, std::uint32_t keep) noexcept {
-  while (p.free_count > keep) {
-    void* out[slot_batch];
-    std::size_t n = 0;
-    while (n < slot_batch && p.free_count > keep) {
-      fiber* f = p.free_slots;
-      p.free_slots = f->next;
-      --p.free_count;
-      out[n++] = f;
+  on_roomy_stack([&]() noexcept {
+    while (p.free_count > keep) {
+      void* out[slot_batch];
+      std::size_t n = 0;
+      while (n < slot_batch && p.free_count > keep) {
+        fiber* f = p.free_slots;
+        p.free_slots = f->next;
+        --p.free_count;
+        out[n++] = f;
+      }
+      pool_->release_batch(out, n);
     }
-    pool_->release_batch(out, n);
-  }
+  });
 }
 
 // ---- state ----

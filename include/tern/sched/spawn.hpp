@@ -1,7 +1,7 @@
 // Spawn: a slot, a closure in it, and a place in the ring.
 //
-// Context     thread.hpp and nursery.hpp put their closures here; nothing is allocated unless the closure is larger than a
-//             quarter of the slot.
+// Context     thread.hpp and nursery.hpp put their closures here; nothing is allocated unless the closure is larger than 2 KiB (in a
+//             tiny slot: 128 bytes).
 // Protocol    1. take a slot: the processor's free list, last in first out   2. construct the closure under the control block
 //             3. state saved, then the ring's tail. A thread without a processor goes through the pool and the inject queue.
 // Invariants  I1 a slot goes back once: by finish_exit if the fiber was detached, else by the handle that joined it.
@@ -40,9 +40,9 @@ inline std::uint64_t next_fiber_id(processor* p) noexcept {
   return p->next_id++;
 }
 
-// A slot from a pool, of the runtime's usual size (`bytes` 0) or of another. Throws std::system_error.
+// A slot from a pool, of the runtime's usual size (`bytes` 0), of another, or a tiny one (tiny_request). Throws std::system_error.
 TERN_COLD inline fiber& take_pooled_slot(scheduler& s, std::size_t bytes) {
-  stack_pool& pool = bytes == 0 ? s.pool() : stack_pool::of(bytes);
+  stack_pool& pool = bytes == 0 ? s.pool() : s.pool_for(bytes);
   return *static_cast<fiber*>(pool.acquire());
 }
 
@@ -105,7 +105,7 @@ void run_closure(fiber& f) noexcept {
 
 struct spawn_options {
   std::string_view name{};
-  std::size_t stack_size = 0;  // 0: the runtime's
+  std::size_t stack_size = 0;  // 0: the runtime's; or tiny_request
   bool detached = false;
   bool is_main = false;
 };
@@ -180,13 +180,16 @@ template <class Closure>
 fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = default_spawn) {
   using closure_type = std::remove_cvref_t<Closure>;
   constexpr std::size_t alignment = alignof(closure_type) > 16 ? alignof(closure_type) : 16;
-  // The smallest slot has 12 KiB of stack: a quarter of it always fits.
-  constexpr bool on_heap = sizeof(closure_type) > 2048 || alignof(closure_type) > 1024;
+  // The smallest slot has 12 KiB of stack: a quarter of it always fits. A tiny one has less.
+  constexpr bool never_fits = sizeof(closure_type) > 2048 || alignof(closure_type) > 1024;
+  constexpr bool always_fits =
+      sizeof(closure_type) <= tiny_closure_bytes && alignof(closure_type) <= cache_line_size;
+  const bool on_heap = never_fits || (!always_fits && o.stack_size == tiny_request);
   auto [slot, p] = begin_spawn(s, o);
   fiber& f = *slot;
   void* place = nullptr;
   try {
-    if constexpr (on_heap) {
+    if (on_heap) {
       place = allocate(sizeof(closure_type), alignof(closure_type));
       f.flags |= fiber::heap_closure;
     } else {
@@ -194,9 +197,7 @@ fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = de
     }
     ::new (place) closure_type(std::forward<Closure>(function));
   } catch (...) {
-    if constexpr (on_heap) {
-      if (place != nullptr) deallocate(place, sizeof(closure_type), alignof(closure_type));
-    }
+    if (on_heap && place != nullptr) deallocate(place, sizeof(closure_type), alignof(closure_type));
     release_slot(f);
     throw;
   }

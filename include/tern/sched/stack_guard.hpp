@@ -64,7 +64,9 @@ inline void report_overflow(void* control, std::size_t slot_bytes) noexcept {
   line << (running ? "tern: stack overflow in fiber "
                    : "tern: access to the stack guard of a fiber that does not run: ");
   if ((f.flags & fiber::has_name) != 0) line << "'" << f.name << "' ";
-  line << "#" << f.id << ", slot size " << slot_bytes << " bytes; raise the runtime option .stack_size\n";
+  line << "#" << f.id << ", slot size " << slot_bytes
+       << (slot_bytes == tiny_slot_bytes ? " bytes; it needs more than a tiny slot\n"
+                                         : " bytes; raise the runtime option .stack_size\n");
   line.write_to_stderr();
 }
 

@@ -2,21 +2,23 @@
 //
 // Context     Spawn takes a slot, fiber exit gives it back; processors keep small caches in front (acquire_batch). The fault
 //             report and the collector ask which fiber an address belongs to.
-// Structure   One NOHUGEPAGE reservation, cut into ten sub-regions of equal size, one per slot size (16 KiB to 8 MiB):
-//               | 16 KiB slots | 32 KiB slots | 64 KiB slots | ... | 8 MiB slots |
+// Structure   One NOHUGEPAGE reservation, cut into eleven sub-regions of equal size, one per slot size (16 KiB to 8 MiB, and tiny):
+//               | 16 KiB slots | 32 KiB slots | 64 KiB slots | ... | 8 MiB slots | 2 KiB slots |
 //             A slot is aligned to its size:
 //               slot start                                                      slot end
 //               | guard | stack ... <- | closure | control block | (index mod 32) x 64 bytes |
 //             The colour keeps the control blocks of neighbours out of each other's cache sets: at a fixed place 64 fibers
 //             share the same few sets, and a touch costs ten times as much. Colour, control block, closure and a shallow
 //             stack share one 4 KiB OS page, which is all the memory that such a fiber holds.
+//             Tiny slots have a canary instead of the guard, and no colour: tiny_slot.hpp.
 //             Free slots are a stack of indices per size:   | trimmed ... | warm ... | <- top, used first
 //             (trimmed: their memory is back at the OS). The indices lie beside the slots, which keep nothing while free.
 // Protocol    1. acquire: the top of the free stack, else the next never-used slot; guards are installed in batches of 64.
 //             2. release: pushed to the top, memory kept.
 //             3. trim(), called now and then by the monitor: half of the warm slots that no acquire has reached since the last
 //                call, coldest first, give their memory back.
-// Invariants  I1 trimmed <= least_free <= free_count; slots [0, trimmed) of the free stack hold no memory. is_valid().
+// Invariants  I1 trimmed <= least_free <= free_count; slots [0, trimmed) of the free stack hold no memory, but for tiny ones whose page
+//                was not trimmed as a whole. is_valid().
 //             I2 a control block's address never becomes anything else. It reads as zero before the first use and after a
 //                trim, and as its last holder left it otherwise.
 // Ordering    All lists are under lock_. `created_` is stored with release after the slots were made ready, and pairs with
@@ -43,6 +45,7 @@
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
 #include <tern/sched/fiber.hpp>
+#include <tern/sched/tiny_slot.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -65,9 +68,10 @@ struct stack_pool_statistics {
 class stack_pool {
  public:
   static constexpr unsigned min_shift = 14;
-  static constexpr unsigned class_count = 10;
+  static constexpr unsigned tiny_class = 10;  // those below have a guard each
+  static constexpr unsigned class_count = tiny_class + 1;
   static constexpr std::size_t min_bytes = std::size_t{1} << min_shift;
-  static constexpr std::size_t max_bytes = min_bytes << (class_count - 1);
+  static constexpr std::size_t max_bytes = min_bytes << (tiny_class - 1);
   static constexpr std::size_t default_bytes = 64 * 1024;
 
   stack_pool(const stack_pool&) = delete;
@@ -84,9 +88,23 @@ class stack_pool {
       reserve_region();  // pairs-with: reserve_region()
     return pools_[log2_ceil(size) - min_shift];
   }
+  // The pool of tiny slots, or of the smallest others where tiny ones do not fit. Throws std::system_error(ENOMEM).
+  static stack_pool& tiny() {
+    stack_pool& smallest = of(0);
+    return tiny_slots_fit ? pools_[tiny_class] : smallest;
+  }
+  // The pool that the slot of a control block belongs to.
+  static stack_pool& pool_of(const void* control) noexcept {
+    const std::uintptr_t offset = to_word(control) - region_.base.load(memory_order_relaxed);
+    return pools_[offset >> region_.class_shift.load(memory_order_relaxed)];
+  }
 
-  std::size_t slot_bytes() const noexcept { return min_bytes << class_index(); }
-  // Lowest bytes of each slot that are out of bounds: 16 KiB, less in slots under 64 KiB, at least one OS page.
+  static bool is_tiny(const void* control) noexcept {
+    return tiny_slots_fit && &pool_of(control) == &pools_[tiny_class];
+  }
+
+  std::size_t slot_bytes() const noexcept { return std::size_t{1} << shift(); }
+  // Lowest bytes of each slot that are out of bounds: 16 KiB, less in slots under 64 KiB, at least one OS page; none in tiny ones.
   std::size_t guard_bytes() const noexcept { return guard_bytes_of(class_index()); }
 
   // A control block with its guarded stack under it. Throws std::system_error(ENOMEM) when the slots are used up.
@@ -152,9 +170,8 @@ class stack_pool {
     // relaxed: whoever has an address inside got it through acquire(), which the reservation precedes.
     const std::uintptr_t offset = address - region_.base.load(memory_order_relaxed);
     if (TERN_UNLIKELY(offset >= region_.bytes.load(memory_order_relaxed))) return nullptr;
-    const unsigned shift =
-        min_shift + static_cast<unsigned>(offset >> region_.class_shift.load(memory_order_relaxed));
-    return control_in_slot(address >> shift, shift);
+    const auto index = static_cast<unsigned>(offset >> region_.class_shift.load(memory_order_relaxed));
+    return control_in_slot(address >> shift_of(index), index);
   }
   TERN_ALWAYS_INLINE static void* control_of(const void* address) noexcept {
     return control_of(to_word(address));
@@ -265,14 +282,17 @@ class stack_pool {
   static constexpr std::uint32_t create_batch = 64;
   static constexpr std::size_t trim_batch = 64;
   static constexpr std::uint64_t canary = 0x7e24'5ca1'ab1e'0000u;
-  static constexpr std::size_t canary_words = cache_line_size / sizeof(std::uint64_t);
+  static constexpr std::size_t canary_words = canary_bytes / sizeof(std::uint64_t);
 
   friend struct debugger_layout;
 
   constexpr stack_pool() noexcept = default;
 
   unsigned class_index() const noexcept { return static_cast<unsigned>(this - pools_); }
-  unsigned shift() const noexcept { return min_shift + class_index(); }
+  static constexpr unsigned shift_of(unsigned index) noexcept {
+    return index == tiny_class ? tiny_shift : min_shift + index;
+  }
+  unsigned shift() const noexcept { return shift_of(class_index()); }
   std::uintptr_t sub_region() const noexcept {
     return region_.base.load(memory_order_relaxed) +
            (static_cast<std::uintptr_t>(class_index()) << region_.class_shift.load(memory_order_relaxed));
@@ -282,21 +302,18 @@ class stack_pool {
   }
 
   static std::size_t guard_bytes_of(unsigned index) noexcept {
+    if (index == tiny_class) return 0;
     return round_up(std::min<std::size_t>(16 * 1024, min_bytes << index >> 2), os::page_size());
   }
 
-  static stack_pool& pool_of(const void* control) noexcept {
-    const std::uintptr_t offset = to_word(control) - region_.base.load(memory_order_relaxed);
-    return pools_[offset >> region_.class_shift.load(memory_order_relaxed)];
-  }
-
   // `number` is an address divided by the slot size: any such numbering gives neighbours different colours.
-  static void* control_in_slot(std::uintptr_t number, unsigned slot_shift) noexcept {
-    const std::uintptr_t end = (number + 1) << slot_shift;
-    return reinterpret_cast<void*>(end - stack_control_bytes - (number & 31) * 64);
+  static void* control_in_slot(std::uintptr_t number, unsigned index) noexcept {
+    const std::uintptr_t end = (number + 1) << shift_of(index);
+    const std::uintptr_t colour = index == tiny_class ? 0 : (number & 31) * 64;
+    return reinterpret_cast<void*>(end - stack_control_bytes - colour);
   }
   void* control_at(std::uint32_t index) const noexcept {
-    return control_in_slot((sub_region() >> shift()) + index, shift());
+    return control_in_slot((sub_region() >> shift()) + index, class_index());
   }
   std::uint32_t index_of(const void* control) const noexcept {
     return static_cast<std::uint32_t>((to_word(control) - sub_region()) >> shift());
@@ -354,10 +371,10 @@ class stack_pool {
   void guard_locked(std::uint32_t index) noexcept {
     void* start = slot_start(index);
     if (!has_canary(index)) {
-      if (os::guards_work() && os::guard_install(start, guard_bytes()))
+      if (guard_bytes() != 0 && os::guards_work() && os::guard_install(start, guard_bytes()))
         return;  // refused in locked memory (mlockall)
       // relaxed: only a budget.
-      if (all_mprotected_.fetch_add(1, memory_order_relaxed) < max_mprotected &&
+      if (guard_bytes() != 0 && all_mprotected_.fetch_add(1, memory_order_relaxed) < max_mprotected &&
           os::protect_none(start, guard_bytes())) {
         ++mprotected_;
         return;
@@ -404,11 +421,14 @@ class stack_pool {
       if (n == 0) break;
       std::uint32_t* first = free_ + trimmed_;
       std::sort(first, first + n);
-      // One call per run of neighbours: guards survive the release.
+      // One call per run of neighbours: guards survive the release. Of tiny ones whole pages only: the rest is in use by others.
       for (std::size_t i = 0; i < n;) {
         std::size_t run = 1;
         while (i + run < n && first[i + run] == first[i] + run) ++run;
-        os::release(slot_start(first[i]), run << shift());
+        const std::uintptr_t begin = round_up(to_word(slot_start(first[i])), os::page_size());
+        const std::uintptr_t end =
+            round_down(to_word(slot_start(first[i])) + (run << shift()), os::page_size());
+        if (begin < end) os::release(reinterpret_cast<void*>(begin), end - begin);
         i += run;
       }
       trimmed_ += n;

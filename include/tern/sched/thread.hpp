@@ -36,9 +36,21 @@ class fiber_id {
 struct thread_attributes {
   std::string_view name{};     ///< shown in reports; the first 23 characters are kept
   std::size_t stack_size = 0;  ///< bytes of its slot, as runtime_options::stack_size; 0: the runtime's
+  /// A slot of 2 KiB, of which 640 bytes are the function's own, for fibers that mostly wait; no `stack_size` then (EINVAL). Nothing
+  /// may throw in it. std::system_error (ENOTSUP) where such slots are refused: see README.
+  bool tiny = false;
 };
 
 namespace detail {
+
+// What spawn_options::stack_size is for these attributes. Throws std::system_error.
+inline std::size_t slot_request(const thread_attributes& a) {
+  if (TERN_LIKELY(!a.tiny)) return a.stack_size;
+  if (a.stack_size != 0)
+    throw std::system_error(EINVAL, std::generic_category(),
+                            "tern: thread_attributes with tiny and stack_size");
+  return tiny_request;
+}
 
 // The function with its arguments, decayed as std::thread does it.
 template <class F, class... Args>
@@ -59,7 +71,7 @@ struct thread_access;
 ///
 /// The handle is not thread-safe, the fiber is. An exception that leaves the function is rethrown by join(). Destroying a joinable
 /// handle joins; an exception found then terminates the process with the fiber's name. Spawning is O(1) and allocates
-/// nothing unless the function object is larger than 2 KiB.
+/// nothing unless the function object is larger than 2 KiB (for a tiny fiber: 128 bytes).
 class [[nodiscard]] thread {
  public:
   using id = fiber_id;
@@ -79,8 +91,8 @@ class [[nodiscard]] thread {
   template <class F, class... Args>
     requires(std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
   thread(const thread_attributes& a, F&& f, Args&&... args)
-      : thread(nullptr, detail::spawn_options{.name = a.name, .stack_size = a.stack_size}, std::forward<F>(f),
-               std::forward<Args>(args)...) {}
+      : thread(nullptr, detail::spawn_options{.name = a.name, .stack_size = detail::slot_request(a)},
+               std::forward<F>(f), std::forward<Args>(args)...) {}
 
   thread(thread&& o) noexcept : fiber_{std::exchange(o.fiber_, nullptr)} {}
   thread& operator=(thread&& o) noexcept {

@@ -14,7 +14,7 @@
 
 namespace tern::inline v1::detail {
 
-inline worker* scheduler::new_worker() noexcept {
+inline worker* scheduler::make_worker() noexcept {
   // relaxed: a count.
   unsigned index = worker_count_.load(memory_order_relaxed);
   do {
@@ -46,6 +46,12 @@ inline worker* scheduler::new_worker() noexcept {
     spares_.push_back(*w);  // a new one begins as a spare
   }
   return w;
+}
+
+inline worker* scheduler::new_worker() noexcept {
+  worker* made = nullptr;
+  on_roomy_stack([&]() noexcept { made = make_worker(); });
+  return made;
 }
 
 inline worker* scheduler::take_worker() noexcept {
