@@ -444,6 +444,18 @@ inline void park(waiter& x, park_commit commit, void* argument) noexcept {
   park_thread(x, os::never, commit, argument);
 }
 
+// After a timed wait, also after a timeout: whoever fired it may still be at work on the node, under the lock. `home`: where it was
+// inserted. It may have moved since, once, to processor 0.
+inline void remove_timer(timer_node& n, processor& home) noexcept {
+  {
+    lock_scope hold{home.timers_lock};
+    if (TERN_LIKELY(n.home == &home)) return static_cast<void>(home.timers.remove(n));
+  }
+  processor& now = *n.home;  // nobody moves it from there
+  lock_scope hold{now.timers_lock};
+  now.timers.remove(n);
+}
+
 inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit commit,
                               void* argument) noexcept {
   if (deadline == os::never) {
@@ -457,19 +469,23 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
   } else {
     processor* p = current_processor();
     if (p == nullptr) park_in_blocking();
-    processor& home = p->home->timer_home(*p);
+    scheduler& s = *p->home;
     x.timer.deadline = deadline;
-    bool first;
-    {
-      lock_scope hold{home.timers_lock};
-      first = home.timers.insert(x.timer);
-    }
+    bool first = false;
+    const auto insert_at = [&](processor& h) noexcept {
+      lock_scope hold{h.timers_lock};
+      if (TERN_UNLIKELY(!h.keeps_timers)) return false;
+      x.timer.home = &h;
+      first = h.timers.insert(x.timer);
+      return true;
+    };
+    processor* home = &s.timer_home(*p);
+    // Not ours, and it has retired since: processor 0 never does.
+    if (TERN_UNLIKELY(!insert_at(*home))) static_cast<void>(insert_at(*(home = &s.at(0))));
     // An extra processor's timers lie in a regular one's heap, whose worker may sleep without knowing of this one.
-    if (TERN_UNLIKELY(first && &home != p)) home.home->recheck_sleeper(home);
+    if (TERN_UNLIKELY(first && home != p)) s.recheck_sleeper(*home);
     park_fiber(x, commit, argument);
-    // Also after a timeout: whoever fired it may still be at work on the node, under the lock.
-    lock_scope hold{home.timers_lock};
-    home.timers.remove(x.timer);
+    remove_timer(x.timer, *home);
   }
   return x.state.has_timed_out() ? wake_reason::timed_out : wake_reason::notified;
 }

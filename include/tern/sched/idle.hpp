@@ -157,6 +157,14 @@ class idle_set {
     become_awake_locked(m, 0);
     return true;
   }
+  // Takes this one, awake and searching, if it is lent.
+  bool adopt(idle_member& m) noexcept {
+    guard g{lock_};
+    if (m.where != idle_member::place::lent) return false;
+    lent_.erase(m);
+    become_awake_locked(m, one_searching);
+    return true;
+  }
   // Takes any lent processor, awake and searching; null where there is none.
   idle_member* adopt() noexcept {
     guard g{lock_};

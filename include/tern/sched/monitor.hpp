@@ -3,7 +3,7 @@
 // Protocol    Every 10 ms while anything runs:
 //             1. A processor whose tick has not moved for 10 ms runs a hog. If work waits and no processor sleeps, an extra one is
 //                added, up to the cap; the kernel then shares the cores.   2. No hog left: extra processors are asked to retire, which
-//                they do at their next dispatch.   3. Work or due timers wait and a processor sleeps (a run_next behind a
+//                they do at their next dispatch. So were surplus ones: those that fell asleep or were lent meanwhile are woken for it.   3. Work or due timers wait and a processor sleeps (a run_next behind a
 //                fiber that goes on running, a busy processor's timer): one is woken.   4. deadlock, trace line, stack trim.
 //             5. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
 //             Nothing has run for 100 ms: it sleeps until a processor wakes.
@@ -34,7 +34,7 @@ inline void trace_scheduler(scheduler& s, os::nanoseconds since_start, scheduler
   const scheduler_statistics now = s.statistics();
   const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
   std::size_t timers = 0;
-  for (std::uint32_t i = 0; i < s.count(); ++i) {
+  for (std::uint32_t i = 0; i < s.regular(); ++i) {
     lock_scope hold{s.at(i).timers_lock};
     timers += s.at(i).timers.size();
   }
@@ -133,8 +133,12 @@ inline void scheduler::run_monitor() noexcept {
       else if (v.hogs != 0)
         add_extra();
     }
+    for (std::uint32_t i = count(); i < regular_; ++i)
+      if (at(i).state.load(memory_order_relaxed) != processor_state::unused &&
+          (at(i).request.load(memory_order_relaxed) & request_retire) != 0)
+        send_off(at(i));
     if (v.hogs == 0 && extras_.load(memory_order_relaxed) != 0)
-      for (std::uint32_t i = count_; i < slots(); ++i)
+      for (std::uint32_t i = regular_; i < slots(); ++i)
         if (at(i).state.load(memory_order_relaxed) != processor_state::unused) {
           at(i).request.fetch_or(request_retire, memory_order_seq_cst);
           if (idle_.rouse(at(i).idle)) start(at(i));

@@ -278,8 +278,7 @@ class nursery {
       if (std::exchange(watching_, true)) return;
     }
     try {
-      detail::spawn_fiber(nullptr, [this] { watch(); },
-                          {.name = "nursery deadline", .detached = true});
+      detail::spawn_fiber(nullptr, [this] { watch(); }, {.name = "nursery deadline", .detached = true});
     } catch (...) {
       watcher_ended();
       throw;

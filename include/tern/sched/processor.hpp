@@ -1,7 +1,7 @@
 // Processor: the right to run fibers, with all that is local to it; and the worker, the OS thread that holds one.
 //
-// Context     A worker runs fibers only while it holds a processor. There are as many processors as the runtime was asked for,
-//             plus at most a few extra ones that the monitor adds while fibers hog theirs.
+// Context     A worker runs fibers only while it holds a processor. There are as many processors as the runtime may be asked for, of
+//             which those beyond the present count are unused, plus at most a few extra ones that the monitor adds while fibers hog theirs.
 // Structure   Fields stand in groups: the owner's, those that all read, those that thieves contend for.
 // Invariants  I1 the owner's group is touched by the worker that holds the processor, and by nobody while it is idle.
 //             I2 only the owner moves the ring's tail; anybody may take from its head and take run_next by CAS.
@@ -111,6 +111,7 @@ struct alignas(contended_line_size) processor {
   run_queue<fiber, 256> ring;
   split_deque<> forks;
   alignas(contended_line_size) spin_lock<> timers_lock;
+  bool keeps_timers = false;  // timers_lock; false for extra processors and for those that are not in use
   timer_heap timers;
   idle_member idle;
 

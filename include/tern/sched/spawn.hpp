@@ -156,13 +156,15 @@ TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& 
 }
 
 // Requires: begin_spawn(); f.closure and f.body are set.
-TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o, std::size_t closure_bytes) noexcept {
+TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o,
+                                       std::size_t closure_bytes) noexcept {
   prepare_fiber(f, *f.home, p, f.flags);
   make_context(f.saved_context, (f.flags & fiber::heap_closure) != 0 ? &f : f.closure, &fiber_entry);
   if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
   if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
   // relaxed: see hooks.hpp.
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) spawned_slow(p, f, f.closure, closure_bytes);
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
+    spawned_slow(p, f, f.closure, closure_bytes);
   f.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
   if (TERN_LIKELY(p != nullptr)) {
     bump(p->counters.spawned);

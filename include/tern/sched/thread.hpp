@@ -73,15 +73,14 @@ class [[nodiscard]] thread {
              !std::is_same_v<std::remove_cvref_t<F>, thread_attributes> &&
              std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
   explicit thread(F&& f, Args&&... args)
-      : thread(nullptr, detail::default_spawn, std::forward<F>(f),
-               std::forward<Args>(args)...) {}
+      : thread(nullptr, detail::default_spawn, std::forward<F>(f), std::forward<Args>(args)...) {}
 
   /// The same with attributes.
   template <class F, class... Args>
     requires(std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
   thread(const thread_attributes& a, F&& f, Args&&... args)
-      : thread(nullptr, detail::spawn_options{.name = a.name, .stack_size = a.stack_size},
-               std::forward<F>(f), std::forward<Args>(args)...) {}
+      : thread(nullptr, detail::spawn_options{.name = a.name, .stack_size = a.stack_size}, std::forward<F>(f),
+               std::forward<Args>(args)...) {}
 
   thread(thread&& o) noexcept : fiber_{std::exchange(o.fiber_, nullptr)} {}
   thread& operator=(thread&& o) noexcept {

@@ -17,6 +17,7 @@
 #include <tern/os/clock.hpp>
 #include <tern/sched/dispatch.hpp>
 #include <tern/sched/jobs.hpp>
+#include <tern/sched/processor_count.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/workers.hpp>
 
@@ -177,7 +178,7 @@ inline os::nanoseconds next_look(processor& p, bool last) noexcept {
   os::nanoseconds deadline = p.timers.earliest();
   // pairs-with: enter_blocking(), which counts before it looks for searchers.
   if (!last || TERN_LIKELY(s.lent_.load(memory_order_seq_cst) == 0)) return deadline;
-  for (std::uint32_t i = 0; i < s.count(); ++i)
+  for (std::uint32_t i = 0; i < s.regular(); ++i)
     // relaxed: as in any_work().
     if (s.at(i).state.load(memory_order_relaxed) == processor_state::lent)
       deadline = std::min(deadline, s.at(i).timers.earliest());
@@ -198,7 +199,8 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   const bool rescan = s.idle_.sleep(p.idle, searching);
   const bool again =
       (rescan && (moving && s.idle_.is_dozing() ? !s.inject_.is_empty() : s.any_work(false))) ||
-      missed_installation(told);
+      // seq_cst: pairs with set_count(), which asks and then looks for sleepers.
+      (p.request.load(memory_order_seq_cst) & request_retire) != 0 || missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     s.notice_idle();
@@ -286,16 +288,28 @@ inline void scheduler::retire(worker& w) noexcept {
   while (fiber* f = take_fork(p, p)) batch.push_back(f);
   inject_.push(batch);
   drain_slots(p, 0);
-  hook_release(p);
+  if (!p.extra) hand_over_timers(p);
+  const collector_hooks* told = hook_release(p);
   detach(w);
   p.cache->flush_all();
   {
     lock_scope hold{schedulers.lock};
-    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_detach(p);
     p.runner = nullptr;
-    idle_.remove(p.idle);
-    extras_.fetch_sub(1, memory_order_relaxed);                    // relaxed: a count of the monitor's
-    p.state.store(processor_state::unused, memory_order_release);  // pairs-with: add_extra()
+    if (p.index < count()) {
+      // Wanted again. Installation happens under this lock too.
+      if (missed_installation(told)) told = hook_release(p);
+      {
+        lock_scope timers{p.timers_lock};
+        p.keeps_timers = true;
+      }
+      p.state.store(processor_state::idle, memory_order_relaxed);  // relaxed: a hint
+      static_cast<void>(idle_.sleep(p.idle, false));
+    } else {
+      if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_detach(p);
+      idle_.remove(p.idle);
+      if (p.extra) extras_.fetch_sub(1, memory_order_relaxed);       // relaxed: a count of the monitor's
+      p.state.store(processor_state::unused, memory_order_release);  // pairs-with: add_extra(), set_count()
+    }
   }
   work_published();
 }
