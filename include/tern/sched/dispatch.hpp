@@ -92,9 +92,27 @@ TERN_ALWAYS_INLINE void make_ready_here(processor& p, fiber& f, wake_place place
   if (before != nullptr) push_woken(p, *before);
 }
 
-// The thread holds no processor of the fiber's runtime, or a trace is on.
+// To its worker's box. The runtime is kept alive as in inject().
+TERN_COLD inline void wake_pinned(processor* p, fiber& f) noexcept {
+  scheduler& s = f.runtime();
+  worker& w = *f.pinned_to;
+  if (s.is_dead()) dead_fatal();
+  if (p != nullptr && p->home == &s) bump(p->counters.wakes);
+  s.injecting_.fetch_add(1, memory_order_relaxed);
+  if (processor* at = w.box.post(f); at == nullptr) {
+    s.want_processor(w);
+  } else {
+    // seq_cst: before the look into the idle set; see pin_box.hpp.
+    at->request.fetch_or(request_pins, memory_order_seq_cst);
+    if (at != p && s.idle_.rouse(at->idle)) s.start(*at);
+  }
+  s.injecting_.fetch_sub(1, memory_order_release);  // pairs-with: wait_until_empty()
+}
+
+// The thread holds no processor of the fiber's runtime, or the fiber is pinned, or a trace is on.
 TERN_COLD inline void make_ready_slow(processor* p, fiber& f, wake_place place) noexcept {
   if (is_tracing()) record(p, trace_kind::wake, {.fiber = f.id});
+  if (f.is_pinned()) return wake_pinned(p, f);
   if (p == nullptr || p->home != f.home) return f.home->inject(f);
   make_ready_here(*p, f, place);
 }
@@ -236,7 +254,7 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
     publish_forks(p);
   }
   // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
-  if ((request & (request_safepoint | request_retire | request_jobs)) != 0) return nullptr;
+  if ((request & request_loop) != 0) return nullptr;
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
     p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
     if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
@@ -253,6 +271,15 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   return p.ring.pop();
 }
 
+// While hooks_armed is set. False: the collector or an inspector holds the fiber.
+inline bool admits(processor& p, fiber& f, const collector_hooks* h, std::uint32_t armed) noexcept {
+  if (!(h != nullptr ? h->try_resume(p, f) : inspection_protocol<fiber>::try_resume(f.stack_state)))
+    return false;
+  if (h != nullptr && (f.flags & fiber::started) == 0) h->fiber_start(p, f);
+  if ((armed & armed_trace) != 0) record(&p, trace_kind::run, {.fiber = f.id});
+  return true;
+}
+
 // While hooks_armed is set: a fiber that the collector or an inspector holds goes to the tail and another is picked. Null: all are held,
 // or none is there. `ended`: the fiber that makes room by its end.
 TERN_COLD inline fiber* admit_slow(processor& p, fiber* f, const fiber* ended = nullptr) noexcept {
@@ -262,14 +289,22 @@ TERN_COLD inline fiber* admit_slow(processor& p, fiber* f, const fiber* ended = 
       (armed & armed_marking) != 0 ? installed_hooks.load(memory_order_acquire) : nullptr;
   if ((armed & armed_trace) != 0 && ended != nullptr) record(&p, trace_kind::exit, {.fiber = ended->id});
   for (std::size_t tries = p.ring.size() + 1; f != nullptr; f = p.ring.pop()) {
-    if (h != nullptr ? h->try_resume(p, *f) : inspection_protocol<fiber>::try_resume(f->stack_state)) {
-      if (h != nullptr && (f->flags & fiber::started) == 0) h->fiber_start(p, *f);
-      if ((armed & armed_trace) != 0) record(&p, trace_kind::run, {.fiber = f->id});
-      return f;
-    }
+    if (admits(p, *f, h, armed)) return f;
     push_tail(p, *f);
     if (tries-- == 0) return nullptr;
   }
+  return nullptr;
+}
+
+// The same for a pinned one, which goes back to the box of its worker.
+TERN_COLD inline fiber* admit_pinned(worker& w, processor& p, fiber& f) noexcept {
+  // relaxed: as above.
+  const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
+  const collector_hooks* h =
+      (armed & armed_marking) != 0 ? installed_hooks.load(memory_order_acquire) : nullptr;
+  if (admits(p, f, h, armed)) return &f;
+  w.box.put(f);
+  p.ran_pinned = true;  // others have their turn meanwhile
   return nullptr;
 }
 
@@ -515,9 +550,8 @@ TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
       poll_safepoint();
       next = pick_local(*p);
     }
-    // An extra processor that is to retire does so in the worker loop, and jobs are found there. relaxed: hints that stay set.
-    if (next == nullptr && (p->request.load(memory_order_relaxed) & (request_retire | request_jobs)) == 0)
-      return;
+    // A processor that is to retire does so in the worker loop, and jobs and pinned fibers are found there. relaxed: hints that stay set.
+    if (next == nullptr && (p->request.load(memory_order_relaxed) & request_loop) == 0) return;
   }
   switch_away(w, *w.current, next, leave_action::requeue);
 }

@@ -114,6 +114,8 @@ class idle_set {
     } while (!word_.compare_exchange_weak(v, v + one_searching, memory_order_seq_cst, memory_order_relaxed));
     return true;
   }
+  // Whatever the others do: for a processor that is handed over, since its next worker begins as a searcher.
+  void join_search() noexcept { word_.fetch_add(one_searching, memory_order_seq_cst); }
   // True: it was the last one, and the caller wakes another (it found work, and more may be there).
   [[nodiscard]] bool end_search() noexcept {
     return searching_in(word_.fetch_sub(one_searching, memory_order_seq_cst)) == 1;

@@ -68,7 +68,7 @@ struct monitor_view {
 
 inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
   monitor_view v;
-  v.work_waits = !s.inject_.is_empty();
+  v.work_waits = !s.inject_.is_empty() || s.wanting_.load(memory_order_relaxed) != 0;
   for (std::uint32_t i = 0; i < s.slots(); ++i) {
     processor& p = s.at(i);
     const processor_state state =

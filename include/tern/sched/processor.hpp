@@ -27,6 +27,7 @@
 #include <tern/sched/hooks.hpp>
 #include <tern/sched/idle.hpp>
 #include <tern/sched/park.hpp>
+#include <tern/sched/pin_box.hpp>
 #include <tern/sched/stats.hpp>
 #include <tern/sched/timer.hpp>
 
@@ -42,8 +43,12 @@ enum class leave_action : std::uint8_t {
   requeue,  // yield: to the tail of the ring
   park,     // wait in `wait`
   inject,   // the worker has no processor: to the shared queue
+  move,     // with the processor to the worker's successor
   exit,     // the fiber has ended
 };
+
+// Where a worker is that runs no fibers; the scheduler's lock.
+enum class worker_place : std::uint8_t { busy, spare, wanting };
 
 struct worker {
   // Handed from the outgoing to the incoming side of a switch; both run on this thread.
@@ -67,6 +72,11 @@ struct worker {
   pthread_t thread{};
   unsigned index = 0;
 
+  unsigned pins = 0;            // fibers that are pinned to it; its own
+  worker* successor = nullptr;  // for leave_action::move
+  worker_place place = worker_place::busy;
+  pin_box<fiber, &fiber::next, processor> box;  // of them, those that may run
+
   alignas(cache_line_size) atomic<std::uint32_t> signal{0};  // futex word: 0 none, 1 signalled
 };
 
@@ -74,6 +84,12 @@ struct worker {
 inline constexpr std::uint32_t request_share = 256;  // set by searchers: publish a fork
 inline constexpr std::uint32_t request_jobs =
     512;  // set by the owner: the worker loop makes a fiber for a job
+
+// Set by whoever wakes a pinned fiber or looks for a processor, and by the worker while it runs a pinned fiber: the worker loop looks.
+inline constexpr std::uint32_t request_pins = 1024;
+// What the worker loop is for, at the next dispatch.
+inline constexpr std::uint32_t request_loop =
+    request_safepoint | request_retire | request_jobs | request_pins;
 
 enum class processor_state : std::uint32_t { unused, idle, running, lent };
 
@@ -96,6 +112,7 @@ struct alignas(contended_line_size) processor {
   fast_random random{};
   std::uint32_t index = 0;
   bool extra = false;
+  bool ran_pinned = false;        // last; now it is the turn of others
   trace_buffer* trace = nullptr;  // trace.hpp
 
   // Read by all, written by one.

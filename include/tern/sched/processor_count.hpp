@@ -63,6 +63,7 @@ inline void scheduler::set_count(std::uint32_t n) {
   for (std::uint32_t i = n; i < regular_; ++i)
     if ((at(i).request.load(memory_order_relaxed) & request_retire) != 0) send_off(at(i));
   work_published();
+  if (TERN_UNLIKELY(wanting_.load(memory_order_seq_cst) != 0)) serve_wanting();
 }
 
 // To processor 0, whatever is in p's heap. In batches: others may wait for either lock.

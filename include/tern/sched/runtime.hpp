@@ -11,6 +11,7 @@
 #include <tern/sched/debugger.hpp>
 #include <tern/sched/fork.hpp>
 #include <tern/sched/monitor.hpp>
+#include <tern/sched/pin.hpp>
 #include <tern/sched/processor_count.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/sigquit.hpp>

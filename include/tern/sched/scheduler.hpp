@@ -126,6 +126,16 @@ class scheduler {
   worker* take_worker() noexcept;
   // Puts the calling worker on the spare list and sleeps until it is signalled. False: the runtime is stopping.
   bool wait_as_spare(worker& w) noexcept;
+  // The same without fibers that are pinned to it.
+  worker* take_unpinned_worker() noexcept;
+  // w has pinned fibers to run. If it is a spare, it gets a processor.
+  void want_processor(worker& w) noexcept;
+  // Somebody wants a processor: whoever comes to its worker loop first hands one over.
+  void serve_wanting() noexcept;
+  // Owner of p, awake: w runs it from now on, the caller's worker no longer. worker_loop.hpp
+  void pass_on(worker& from, worker& to, bool searching) noexcept;
+  // True: p has gone to a worker that wants one.
+  bool hand_over(worker& from, bool searching) noexcept;
   // Hands a processor, awake and searching, to a worker that is not running.
   void start(processor& p) noexcept;
   static void signal(worker& w) noexcept {
@@ -212,7 +222,7 @@ class scheduler {
   // All processors idle and nothing inside blocking: then only timers and foreign threads can move it.
   bool is_quiet() noexcept {
     return idle_.awake() == 0 && gate_.count() == 0 && inject_.is_empty() &&
-           spares_waking_.load(memory_order_seq_cst) == 0;
+           spares_waking_.load(memory_order_seq_cst) == 0 && wanting_.load(memory_order_seq_cst) == 0;
   }
   // Called by a worker that has just entered the idle set.
   void notice_idle() noexcept {
@@ -238,6 +248,7 @@ class scheduler {
     for (std::uint32_t i = 0; i < slots(); ++i) at(i).request.fetch_or(request_dead, memory_order_relaxed);
   }
 
+  bool is_dead() const noexcept { return dead_; }
   const runtime_options& options() const noexcept { return options_; }
   // This runtime's fibers have ids from here on; those of runtimes that were gone before it began have lower ones.
   std::uint64_t first_id() const noexcept { return first_id_; }
@@ -247,6 +258,7 @@ class scheduler {
   blocking_gate<> gate_;                       // how many are inside tern::blocking
   atomic<std::uint32_t> lent_{0};              // processors that may be adopted; a hint
   atomic<std::uint32_t> spares_waking_{0};     // 0 or 1: a spare is under way to look for lent processors
+  atomic<std::uint32_t> wanting_{0};           // workers that want a processor for pinned fibers
   atomic<std::uint64_t> external_spawned_{0};  // fibers that came from threads without a processor
   atomic<std::uint64_t> extra_added_{0};
   atomic<std::uint32_t> extras_{0};  // extra processors in use; monitor and retiring workers
@@ -260,6 +272,9 @@ class scheduler {
 
  private:
   worker* new_worker() noexcept;
+  worker* take_wanting_locked() noexcept;
+  worker* take_spare_locked() noexcept;
+  bool rest(worker& w) noexcept;
   void stop_all() noexcept;
   static bool provide_cache(processor& p) noexcept;
   static void announce(processor& p) noexcept;
@@ -282,8 +297,9 @@ class scheduler {
   bool deadlock_warned_ = false;        // the monitor's
 
   spin_lock<> workers_lock_;
-  list<worker, &worker::hook> spares_;  // workers_lock_
-  worker* all_workers_ = nullptr;       // workers_lock_
+  list<worker, &worker::hook> spares_;        // workers_lock_
+  list<worker, &worker::hook> wanting_list_;  // workers_lock_
+  worker* all_workers_ = nullptr;             // workers_lock_
   atomic<unsigned> worker_count_{0};
 };
 
