@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <random>
 #include <system_error>
 #include <thread>
@@ -278,6 +279,60 @@ TEST(SchedDynamic, TheLastOfSeveralCallersWins) {
   rt.set_processors(3);
   ASSERT_TRUE(settles(rt));
   EXPECT_TRUE(comes_true([&] { return scheduler_of(rt).idle_.total() == 3; }));
+}
+
+// ---- automatic ----
+
+// So many rounds alike; the count after them.
+std::uint32_t after(load_watch& w, unsigned rounds, std::uint32_t count, std::uint32_t most,
+                    std::uint32_t busy, bool waits) {
+  for (unsigned i = 0; i < rounds; ++i) count = w.advise(count, most, busy, waits);
+  return count;
+}
+
+TEST(SchedDynamic, TheRuleOfTheAutomaticCount) {
+  load_watch w;
+  EXPECT_EQ(after(w, 9, 1, 8, 1, true), 1U) << "no window yet";
+  EXPECT_EQ(after(w, 1, 1, 8, 1, true), 2U);
+  EXPECT_EQ(after(w, 40, 4, 8, 4, true), 8U) << "4, 5, 7, 8";
+  EXPECT_EQ(after(w, 100, 8, 8, 8, true), 8U) << "the cap";
+  EXPECT_EQ(after(w, 500, 8, 8, 8, false), 8U) << "all are at work";
+  EXPECT_EQ(after(w, 500, 8, 8, 7, false), 8U) << "one to spare";
+  EXPECT_EQ(after(w, 49, 8, 8, 6, false), 8U);
+  EXPECT_EQ(after(w, 1, 8, 8, 6, false), 7U) << "two, for 500 ms";
+  EXPECT_EQ(after(w, 500, 7, 8, 6, false), 7U);
+  EXPECT_EQ(after(w, 1'000, 7, 8, 0, false), 1U);
+  EXPECT_EQ(after(w, 40, 3, 8, 0, false), 3U);
+  w.forget();
+  EXPECT_EQ(after(w, 49, 3, 8, 0, false), 3U) << "the break counts for nothing";
+  // Work that waits now and then is no reason.
+  w.forget();
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(w.advise(2, 8, 2, i % 10 < 7), 2U);
+}
+
+TEST(SchedDynamic, TheCountFollowsTheLoad) {
+  tern::runtime rt{{.processors = 1, .max_processors = 3, .automatic_processors = true}};
+  std::atomic<bool> stop{false};
+  std::vector<tern::thread> fibers;
+  for (int i = 0; i < 12; ++i)
+    fibers.push_back(rt.spawn([&] {
+      while (!stop) {
+        for (int k = 0; k < 1'000; ++k) spin_pause();
+        tern::this_thread::yield();
+      }
+    }));
+  EXPECT_TRUE(comes_true([&] { return rt.processors() == 3; }));
+  stop = true;
+  for (tern::thread& t : fibers) t.join();
+  // A little work keeps the monitor awake.
+  stop = false;
+  tern::thread little = rt.spawn([&] {
+    while (!stop) tern::this_thread::sleep_for(5ms);
+  });
+  EXPECT_TRUE(comes_true([&] { return rt.processors() == 1; }));
+  stop = true;
+  little.join();
+  EXPECT_TRUE(settles(rt));
 }
 
 }  // namespace

@@ -14,13 +14,11 @@
 #pragma once
 
 #include <tern/base/atomic.hpp>
-#include <tern/ds/inject_queue.hpp>
-#include <tern/ds/spin_lock.hpp>
 
 namespace tern::inline v1::detail {
 
-template <class Fiber, Fiber* Fiber::* Next, class Processor, class Atomics = native_atomics,
-          class Lock = spin_lock<Atomics>>
+// Queue: an inject_queue of fibers.
+template <class Fiber, class Processor, class Queue, class Atomics = native_atomics>
 class pin_box {
  public:
   // Any thread, the only one that knows the fiber. Where to set the request; null: the worker holds no processor, or is about to look.
@@ -37,7 +35,7 @@ class pin_box {
   [[nodiscard]] bool has_ready() const noexcept { return !ready_.is_empty(); }
 
  private:
-  inject_queue<Fiber, Next, Atomics, Lock> ready_{};
+  Queue ready_{};
   typename Atomics::template atomic<Processor*> holds_{nullptr};
 };
 

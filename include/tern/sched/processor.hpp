@@ -20,6 +20,7 @@
 #include <tern/base/config.hpp>
 #include <tern/base/function_ref.hpp>
 #include <tern/base/random.hpp>
+#include <tern/ds/inject_queue.hpp>
 #include <tern/ds/run_queue.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/ds/split_deque.hpp>
@@ -75,7 +76,7 @@ struct worker {
   unsigned pins = 0;            // fibers that are pinned to it; its own
   worker* successor = nullptr;  // for leave_action::move
   worker_place place = worker_place::busy;
-  pin_box<fiber, &fiber::next, processor> box;  // of them, those that may run
+  pin_box<fiber, processor, inject_queue<fiber, &fiber::next>> box;  // of them, those that may run
 
   alignas(cache_line_size) atomic<std::uint32_t> signal{0};  // futex word: 0 none, 1 signalled
 };

@@ -47,7 +47,9 @@ struct runtime_options {
   unsigned processors =
       0;  ///< how many fibers run at the same time; default: the CPUs that the process may use
   unsigned max_processors =
-      0;  ///< up to how many runtime::set_processors may go; default: as many as processors
+      0;  ///< up to how many runtime::set_processors may go; default: as many as processors, or as CPUs where it is automatic
+  bool automatic_processors =
+      false;  ///< the monitor adds processors while work waits, and takes away those that have long been idle; see load_watch.hpp
   std::size_t stack_size =
       0;  ///< bytes of a fiber's slot, 16 KiB to 8 MiB, rounded up to a power of two; default 64 KiB
   const char* name = nullptr;  ///< of the worker threads, at most 10 characters; default "tern"
@@ -279,6 +281,7 @@ class scheduler {
   static bool provide_cache(processor& p) noexcept;
   static void announce(processor& p) noexcept;
   void hand_over_timers(processor& p) noexcept;
+  void follow_load(std::uint32_t n) noexcept;
 
   runtime_options options_;
   bool dead_ = false;  // true in a fork child; written while that has one thread
@@ -318,6 +321,8 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
   std::uint32_t in_use = o.processors != 0 ? o.processors : os::usable_cpus();
   if (in_use > max_processors) in_use = max_processors;
   regular_ = o.max_processors != 0 ? o.max_processors : in_use;
+  if (o.max_processors == 0 && o.automatic_processors && os::usable_cpus() > regular_)
+    regular_ = os::usable_cpus() < max_processors ? os::usable_cpus() : max_processors;
   if (in_use > regular_) in_use = regular_;
   count_.store(in_use, memory_order_relaxed);  // relaxed: no other thread yet
   max_extra_ = o.max_extra_processors != 0 ? o.max_extra_processors : regular_;
