@@ -161,7 +161,7 @@ struct pin_model {
   void run(worker& w, bool& retires) {
     while (w.held != nullptr && stopping.load(memory_order_acquire) == 0) {
       processor& p = *w.held;
-      p.request.fetch_and(0, memory_order_seq_cst);
+      if (p.request.load(memory_order_relaxed) != 0) p.request.fetch_and(0, memory_order_seq_cst);
       const bool ready = w.box.has_ready();
       if (!ready && wanting.load(memory_order_seq_cst) != 0 && hand_over(w)) return;
       if (ready && w.box.take() != nullptr) return finish(w);
@@ -262,13 +262,18 @@ TEST(pin_model, a_missing_step_is_caught) {
   expect_caught<sleeper_model<breakage::late_leave, true>>(o, "deadlock");
 }
 
-// Loads are not reordered by the checker, so the order of the one in post() cannot matter to it.
-bool orders_a_load(const mutant& m) { return m.text.find(".load(") != std::string::npos; }
+// Loads are not reordered by the checker, so the order of the one in post() cannot matter to it. After leave() its worker takes the lock of the
+// spare list, an RMW, which no store passes in the checker.
+bool orders_enough_without(const mutant& m) {
+  return m.text.find(".load(") != std::string::npos ||
+         (m.text.find("void leave()") != std::string::npos &&
+          (m.kind == change::weaken || m.kind == change::weaken_seq_cst));
+}
 
 TEST(pin_model, mutants) {
   expect_mutants_caught<sleeper_model<breakage::none, false>, sleeper_model<breakage::none, true>,
                         spare_model<>, start_model<>>(
-      {.preemptions = 3, .store_delays = 1, .max_schedules = 60'000}, "pin_box.hpp", orders_a_load);
+      {.preemptions = 3, .store_delays = 1, .max_schedules = 60'000}, "pin_box.hpp", orders_enough_without);
 }
 
 }  // namespace
