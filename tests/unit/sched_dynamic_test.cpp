@@ -2,11 +2,13 @@
 // and it comes back.
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <random>
 #include <system_error>
 #include <thread>
@@ -333,6 +335,28 @@ TEST(SchedDynamic, TheCountFollowsTheLoad) {
   stop = true;
   little.join();
   EXPECT_TRUE(settles(rt));
+}
+
+// At most a thousandth of a core: the monitor sleeps when nothing runs, whatever it counts while something does.
+TEST(SchedDynamic, AnIdleAutomaticRuntimeIsQuiet) {
+  if (asan_build || tsan_build || std::getenv("TERN_EMULATED") != nullptr)
+    GTEST_SKIP() << "threads that are not ours run as well";
+  tern::runtime rt{{.processors = 2, .max_processors = 4, .automatic_processors = true}};
+  rt.run([] {});
+  const auto cpu_ns = [] {
+    timespec t{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+  };
+  // Until the monitor has come to rest: the first second holds its last rounds.
+  std::int64_t used = 0;
+  for (int tries = 0; tries < 5; ++tries) {
+    const std::int64_t before = cpu_ns();
+    std::this_thread::sleep_for(1s);
+    used = cpu_ns() - before;
+    if (used <= 1'000'000) break;
+  }
+  EXPECT_LE(used, 1'000'000);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ TEST(SchedPin, StaysOnItsThreadThroughEveryKindOfWait) {
     tern::nursery n;
     // Others that want every processor, so that an unpinned fiber would be moved.
     for (int i = 0; i < 6; ++i)
-      n.spawn([&] {
+      n.spawn([&, i] {
         while (!stop) {
           tern::this_thread::yield();
           if (i % 2 == 0) tern::this_thread::sleep_for(10us);
