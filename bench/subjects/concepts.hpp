@@ -42,6 +42,8 @@ concept allocator_subject = subject_base<S> && requires(void* p, std::size_t n) 
 ///   event                       set(), and wait_for(ns) -> bool
 ///   sleep_until(ns)             a time of now_ns()
 ///   read(fd, to, n)             read(2), which may block in the kernel
+///   pin()                       the running task stays on its OS thread from now on
+///   set_processors(n)           changes how many tasks run at the same time
 template <class S>
 concept scheduler_subject =
     subject_base<S> && requires(typename S::thread& t, typename S::mutex& m, typename S::wait_group& w,

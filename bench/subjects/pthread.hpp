@@ -280,6 +280,7 @@ struct pthread_subject {
   };
 
   static void yield() { sched_yield(); }
+  static void pin() {}  // a task is a thread
   using mutex = std::mutex;
   using wait_group = blocking::wait_group;
   template <class T>

@@ -41,6 +41,8 @@ struct tern_scheduler {
 
   using thread = tern::thread;
   static void yield() { tern::this_thread::yield(); }
+  static void pin() { tern::this_thread::pin(); }
+  static void set_processors(unsigned n) { runtime_->set_processors(n); }
   using mutex = tern::mutex;
   using wait_group = tern::wait_group;
   template <class T>

@@ -162,6 +162,31 @@ TEST(SchedHooks, ThroughALifeOfTwoRuntimes) {
     EXPECT_EQ(states, 1) << "the one that looks";
   }
   EXPECT_EQ(seen.detaches.load(), seen.attaches.load());
+  {
+    // Those that have retired before the end, an extra one and a surplus one, are detached once.
+    tern::runtime last{{.processors = 2}};
+    scheduler& s = runtime_access::scheduler_of(last);
+    const int before = seen.attaches;
+    EXPECT_TRUE(s.add_extra());
+    EXPECT_EQ(seen.attaches.load(), before + 1);
+    last.set_processors(1);
+    const auto end = std::chrono::steady_clock::now() + 60s;
+    const auto in_use = [&] {
+      int n = 0;
+      for (std::uint32_t i = 0; i < s.slots(); ++i)
+        n += s.at(i).state.load() != processor_state::unused ? 1 : 0;
+      return n;
+    };
+    while (in_use() != 1 && std::chrono::steady_clock::now() < end) ::sched_yield();
+    EXPECT_EQ(in_use(), 1);
+    EXPECT_EQ(seen.attaches.load() - seen.detaches.load(), 1);
+    work(last);
+    last.set_processors(2);
+    EXPECT_EQ(seen.attaches.load() - seen.detaches.load(), 2);
+    last.set_processors(1);
+    while (in_use() != 1 && std::chrono::steady_clock::now() < end) ::sched_yield();
+  }
+  EXPECT_EQ(seen.detaches.load(), seen.attaches.load());
   EXPECT_FALSE(seen.wrong);
 }
 

@@ -235,6 +235,63 @@ func pingPong(p params) work {
 	}}
 }
 
+func pinned(p params) work {
+	rounds, pins := p.or("rounds", 2048), p.get("pinned") != 0
+	return work{operations: rounds, run: func() uint32 {
+		ping, pong := make(chan uint64), make(chan uint64)
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			if pins {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread() // else the thread ends with the goroutine
+			}
+			for value := range ping {
+				pong <- value + 1
+			}
+			wg.Done()
+		}()
+		sum := uint32(0)
+		for i := 0; i < rounds; i++ {
+			ping <- uint64(i)
+			sum = fold(sum, <-pong)
+		}
+		close(ping)
+		wg.Wait()
+		return sum
+	}}
+}
+
+func dynamicProcessors(p params) work {
+	const tasks = 16
+	changes, yields := p.or("changes", 64), p.get("yields")
+	return work{operations: changes, run: func() uint32 {
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		wg.Add(tasks)
+		for i := 0; i < tasks; i++ {
+			go func() {
+				for !stop.Load() {
+					runtime.Gosched()
+				}
+				wg.Done()
+			}()
+		}
+		sum := uint32(0)
+		for i := 0; i < changes; i++ {
+			runtime.GOMAXPROCS(1 + i%2)
+			for n := 0; n < yields; n++ {
+				runtime.Gosched()
+			}
+			sum = fold(sum, uint64(i))
+		}
+		stop.Store(true)
+		wg.Wait()
+		runtime.GOMAXPROCS(2)
+		return sum
+	}}
+}
+
 func chanSPSC(p params) work {
 	messages := p.or("messages", 32768)
 	return work{operations: messages, run: func() uint32 {

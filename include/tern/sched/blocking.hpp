@@ -53,6 +53,8 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   // is left to the monitor, which is awake while a fiber is in here: else each short call would wake somebody.
   const os::nanoseconds timer = p.timers.earliest();
   if (s.any_work(false) || (timer != os::never && timer <= os::now() + monitor_period)) s.wake_slow();
+  // seq_cst: pairs with want_processor(), which found this one neither asleep nor lent.
+  if (TERN_UNLIKELY(s.wanting_.load(memory_order_seq_cst) != 0)) s.serve_wanting();
   s.notice_idle();
 }
 
@@ -70,12 +72,24 @@ TERN_SWITCHES inline void leave_blocking(worker& w, fiber& self) noexcept {
     s.lent_.fetch_sub(1, memory_order_seq_cst);
     attach(w, p);
     p.current = &self;
+    // seq_cst: after hold() in attach().
+    if (TERN_UNLIKELY(w.pins != 0)) p.request.fetch_or(request_pins, memory_order_seq_cst);
     hook_acquire(p);
     if (is_tracing()) record(&p, trace_kind::run, {.fiber = self.id});
   } else {
     switch_away(w, self, nullptr, leave_action::inject);
   }
   s.gate_.leave();
+}
+
+// `self` is about to block this thread, for which other fibers may wait that are pinned to it: goes to another one, with the processor. False:
+// the system or max_workers allows no further thread.
+TERN_COLD TERN_SWITCHES inline bool leave_pinned_worker(worker& w, fiber& self) noexcept {
+  worker* to = w.home->take_unpinned_worker();
+  if (to == nullptr) return false;
+  w.successor = to;
+  switch_away(w, self, nullptr, leave_action::move);
+  return true;
 }
 
 // Not inlined, and with every callee-saved register in its frame: the collector scans from this frame's stack pointer upwards.
@@ -87,8 +101,10 @@ TERN_NOINLINE decltype(auto) run_blocking(fiber& self, F& f) {
     // The worker does not change inside: f does not park.
     ~scope() { leave_blocking(*current_worker(), self); }
   };
-  blocking_gate<>& gate = self.home->gate_;
+  blocking_gate<>& gate = self.runtime().gate_;
   if (TERN_UNLIKELY(!gate.try_enter())) gate.enter_slow();
+  while (TERN_UNLIKELY(current_worker()->pins != 0) && !self.is_pinned())
+    if (!leave_pinned_worker(*current_worker(), self)) break;
   enter_blocking(*current_worker(), self);  // asked after the gate, where it may have changed
   const scope leave{self};
   return f();

@@ -92,9 +92,27 @@ TERN_ALWAYS_INLINE void make_ready_here(processor& p, fiber& f, wake_place place
   if (before != nullptr) push_woken(p, *before);
 }
 
-// The thread holds no processor of the fiber's runtime, or a trace is on.
+// To its worker's box. The runtime is kept alive as in inject().
+TERN_COLD inline void wake_pinned(processor* p, fiber& f) noexcept {
+  scheduler& s = f.runtime();
+  worker& w = *f.pinned_to;
+  if (s.is_dead()) dead_fatal();
+  if (p != nullptr && p->home == &s) bump(p->counters.wakes);
+  s.injecting_.fetch_add(1, memory_order_relaxed);
+  if (processor* at = w.box.post(f); at == nullptr) {
+    s.want_processor(w);
+  } else {
+    // seq_cst: before the look into the idle set; see pin_box.hpp.
+    at->request.fetch_or(request_pins, memory_order_seq_cst);
+    if (at != p && s.idle_.rouse(at->idle)) s.start(*at);
+  }
+  s.injecting_.fetch_sub(1, memory_order_release);  // pairs-with: wait_until_empty()
+}
+
+// The thread holds no processor of the fiber's runtime, or the fiber is pinned, or a trace is on.
 TERN_COLD inline void make_ready_slow(processor* p, fiber& f, wake_place place) noexcept {
   if (is_tracing()) record(p, trace_kind::wake, {.fiber = f.id});
+  if (f.is_pinned()) return wake_pinned(p, f);
   if (p == nullptr || p->home != f.home) return f.home->inject(f);
   make_ready_here(*p, f, place);
 }
@@ -267,7 +285,7 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
     publish_forks(p);
   }
   // Not here: a fiber that parks still holds the lock of what it waits on, and others may want it before they pass a safepoint.
-  if ((request & (request_safepoint | request_retire | request_jobs)) != 0) return nullptr;
+  if ((request & request_loop) != 0) return nullptr;
   if (p.tick.load(memory_order_relaxed) >= p.next_poll) {
     p.next_poll = p.tick.load(memory_order_relaxed) + processor::poll_interval;
     if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
@@ -286,6 +304,15 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
   return p.ring.pop();
 }
 
+// While hooks_armed is set. False: the collector or an inspector holds the fiber.
+inline bool admits(processor& p, fiber& f, const collector_hooks* h, std::uint32_t armed) noexcept {
+  if (!(h != nullptr ? h->try_resume(p, f) : inspection_protocol<fiber>::try_resume(f.stack_state)))
+    return false;
+  if (h != nullptr && (f.flags & fiber::started) == 0) h->fiber_start(p, f);
+  if ((armed & armed_trace) != 0) record(&p, trace_kind::run, {.fiber = f.id});
+  return true;
+}
+
 // While hooks_armed is set: a fiber that the collector or an inspector holds goes to the tail and another is picked. Null: all are held,
 // or none is there. `ended`: the fiber that makes room by its end.
 TERN_COLD inline fiber* admit_slow(processor& p, fiber* f, const fiber* ended = nullptr) noexcept {
@@ -295,14 +322,22 @@ TERN_COLD inline fiber* admit_slow(processor& p, fiber* f, const fiber* ended = 
       (armed & armed_marking) != 0 ? installed_hooks.load(memory_order_acquire) : nullptr;
   if ((armed & armed_trace) != 0 && ended != nullptr) record(&p, trace_kind::exit, {.fiber = ended->id});
   for (std::size_t tries = p.ring.size() + 1; f != nullptr; f = p.ring.pop()) {
-    if (h != nullptr ? h->try_resume(p, *f) : inspection_protocol<fiber>::try_resume(f->stack_state)) {
-      if (h != nullptr && (f->flags & fiber::started) == 0) h->fiber_start(p, *f);
-      if ((armed & armed_trace) != 0) record(&p, trace_kind::run, {.fiber = f->id});
-      return f;
-    }
+    if (admits(p, *f, h, armed)) return f;
     push_tail(p, *f);
     if (tries-- == 0) return nullptr;
   }
+  return nullptr;
+}
+
+// The same for a pinned one, which goes back to the box of its worker.
+TERN_COLD inline fiber* admit_pinned(worker& w, processor& p, fiber& f) noexcept {
+  // relaxed: as above.
+  const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
+  const collector_hooks* h =
+      (armed & armed_marking) != 0 ? installed_hooks.load(memory_order_acquire) : nullptr;
+  if (admits(p, f, h, armed)) return &f;
+  w.box.put(f);
+  p.ran_pinned = true;  // others have their turn meanwhile
   return nullptr;
 }
 
@@ -482,6 +517,18 @@ inline void park(waiter& x, park_commit commit, void* argument) noexcept {
   park_thread(x, os::never, commit, argument);
 }
 
+// After a timed wait, also after a timeout: whoever fired it may still be at work on the node, under the lock. `home`: where it was
+// inserted. It may have moved since, once, to processor 0.
+inline void remove_timer(timer_node& n, processor& home) noexcept {
+  {
+    lock_scope hold{home.timers_lock};
+    if (TERN_LIKELY(n.home == &home)) return static_cast<void>(home.timers.remove(n));
+  }
+  processor& now = *n.home;  // nobody moves it from there
+  lock_scope hold{now.timers_lock};
+  now.timers.remove(n);
+}
+
 inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit commit,
                               void* argument) noexcept {
   if (deadline == os::never) {
@@ -495,19 +542,23 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
   } else {
     processor* p = current_processor();
     if (p == nullptr) park_in_blocking();
-    processor& home = p->home->timer_home(*p);
+    scheduler& s = *p->home;
     x.timer.deadline = deadline;
-    bool first;
-    {
-      lock_scope hold{home.timers_lock};
-      first = home.timers.insert(x.timer);
-    }
+    bool first = false;
+    const auto insert_at = [&](processor& h) noexcept {
+      lock_scope hold{h.timers_lock};
+      if (TERN_UNLIKELY(!h.keeps_timers)) return false;
+      x.timer.home = &h;
+      first = h.timers.insert(x.timer);
+      return true;
+    };
+    processor* home = &s.timer_home(*p);
+    // Not ours, and it has retired since: processor 0 never does.
+    if (TERN_UNLIKELY(!insert_at(*home))) static_cast<void>(insert_at(*(home = &s.at(0))));
     // An extra processor's timers lie in a regular one's heap, whose worker may sleep without knowing of this one.
-    if (TERN_UNLIKELY(first && &home != p)) home.home->recheck_sleeper(home);
+    if (TERN_UNLIKELY(first && home != p)) s.recheck_sleeper(*home);
     park_fiber(x, commit, argument);
-    // Also after a timeout: whoever fired it may still be at work on the node, under the lock.
-    lock_scope hold{home.timers_lock};
-    home.timers.remove(x.timer);
+    remove_timer(x.timer, *home);
   }
   return x.state.has_timed_out() ? wake_reason::timed_out : wake_reason::notified;
 }
@@ -559,9 +610,8 @@ TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
       poll_safepoint();
       next = pick_local(*p);
     }
-    // An extra processor that is to retire does so in the worker loop, and jobs are found there. relaxed: hints that stay set.
-    if (next == nullptr && (p->request.load(memory_order_relaxed) & (request_retire | request_jobs)) == 0)
-      return;
+    // A processor that is to retire does so in the worker loop, and jobs and pinned fibers are found there. relaxed: hints that stay set.
+    if (next == nullptr && (p->request.load(memory_order_relaxed) & request_loop) == 0) return;
   }
   switch_away(w, *w.current, next, leave_action::requeue);
 }

@@ -150,7 +150,7 @@ struct dump_subject {
 
 // Not instrumented: as fiber_facts::read().
 TERN_NO_SANITIZE inline const scheduler* home_of(const fiber& f) noexcept {
-  return static_cast<scheduler* const volatile&>(f.home);
+  return fiber::untagged(static_cast<scheduler* const volatile&>(f.home));
 }
 
 // How many fibers.

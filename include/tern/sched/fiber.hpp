@@ -26,6 +26,7 @@
 namespace tern::inline v1::detail {
 
 class scheduler;
+struct worker;
 struct cancel_state;  // cancel.hpp
 struct local_table;   // local_table.hpp
 
@@ -50,6 +51,8 @@ struct alignas(cache_line_size) fiber {
     own_size = 128,             // the slot is not of the runtime's usual size
     cancellable = 256,          // `cancel` is set, and the waits of this fiber heed it
     has_locals = 512,           // `locals` is set
+    pin_one = 1u << 16,         // from here on: how many pins are under way (pin.hpp)
+    pin_mask = 0xffffu << 16,
   };
 
   // join_word values other than a waiter's address.
@@ -63,12 +66,16 @@ struct alignas(cache_line_size) fiber {
   context saved_context;  // valid in state saved and claimed
   atomic<std::uint32_t> stack_state{free};
   std::uint32_t flags = 0;
-  fiber* next = nullptr;                    // inject queue, free list, batch: whoever holds the fiber
-  void (*body)(fiber&) noexcept = nullptr;  // runs and destroys the closure, keeps what it throws in `error`
+  fiber* next = nullptr;  // inject queue, free list, batch: whoever holds the fiber
+  union {
+    void (*body)(fiber&) noexcept =
+        nullptr;        // until it runs: runs and destroys the closure, keeps what it throws in `error`
+    worker* pinned_to;  // valid while it is pinned
+  };
   void* closure = nullptr;
 
   // Line 1: spawn, join, collector.
-  scheduler* home = nullptr;
+  scheduler* home = nullptr;  // while it is pinned tagged, so that it compares unequal to every runtime
   atomic<std::uintptr_t> join_word{join_running};
   atomic<const char*> wait_what{
       nullptr};  // for dumps: what a parked fiber waits for, null while it is runnable
@@ -106,6 +113,13 @@ struct alignas(cache_line_size) fiber {
   std::uintptr_t saved_sp() const noexcept { return to_word(saved_context.sp); }
   // One past the last byte that can hold a root of this fiber: closure and saved registers included.
   std::uintptr_t stack_top() const noexcept { return to_word(this) + sizeof(fiber); }
+
+  bool is_pinned() const noexcept { return flags >= pin_one; }
+  static scheduler* tagged(scheduler* s) noexcept { return reinterpret_cast<scheduler*>(to_word(s) | 1); }
+  static scheduler* untagged(scheduler* s) noexcept {
+    return reinterpret_cast<scheduler*>(to_word(s) & ~std::uintptr_t{1});
+  }
+  scheduler& runtime() const noexcept { return *untagged(home); }
 
   const char* display_name() const noexcept { return (flags & has_name) != 0 ? name : ""; }
 };

@@ -114,6 +114,8 @@ class idle_set {
     } while (!word_.compare_exchange_weak(v, v + one_searching, memory_order_seq_cst, memory_order_relaxed));
     return true;
   }
+  // Whatever the others do: for a processor that is handed over, since its next worker begins as a searcher.
+  void join_search() noexcept { word_.fetch_add(one_searching, memory_order_seq_cst); }
   // True: it was the last one, and the caller wakes another (it found work, and more may be there).
   [[nodiscard]] bool end_search() noexcept {
     return searching_in(word_.fetch_sub(one_searching, memory_order_seq_cst)) == 1;
@@ -155,6 +157,14 @@ class idle_set {
     if (m.where != idle_member::place::lent || m.lender != lender) return false;
     lent_.erase(m);
     become_awake_locked(m, 0);
+    return true;
+  }
+  // Takes this one, awake and searching, if it is lent.
+  bool adopt(idle_member& m) noexcept {
+    guard g{lock_};
+    if (m.where != idle_member::place::lent) return false;
+    lent_.erase(m);
+    become_awake_locked(m, one_searching);
     return true;
   }
   // Takes any lent processor, awake and searching; null where there is none.

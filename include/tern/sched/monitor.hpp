@@ -3,9 +3,10 @@
 // Protocol    Every 10 ms while anything runs:
 //             1. A processor whose tick has not moved for 10 ms runs a hog. If work waits and no processor sleeps, an extra one is
 //                added, up to the cap; the kernel then shares the cores.   2. No hog left: extra processors are asked to retire, which
-//                they do at their next dispatch.   3. Work or due timers wait and a processor sleeps (a run_next behind a
+//                they do at their next dispatch. So were surplus ones: those that fell asleep or were lent meanwhile are woken for it.   3. Work or due timers wait and a processor sleeps (a run_next behind a
 //                fiber that goes on running, a busy processor's timer): one is woken.   4. deadlock, trace line, stack trim.
-//             5. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
+//             5. Where it is automatic, the number of processors follows the load (load_watch.hpp).
+//             6. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
 //             Nothing has run for 100 ms: it sleeps until a processor wakes.
 // Invariants  I1 it touches of a processor only what all may read, and wakes through the idle set.
 // Rejected    Preempting a hog by a signal: C++ code is not async-signal-safe.
@@ -13,12 +14,15 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <new>
 #include <utility>
 
 #include <tern/base/debug_options.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/sched/deadlock.hpp>
 #include <tern/sched/dump.hpp>
+#include <tern/sched/load_watch.hpp>
+#include <tern/sched/processor_count.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/stack_pool.hpp>
 
@@ -34,7 +38,7 @@ inline void trace_scheduler(scheduler& s, os::nanoseconds since_start, scheduler
   const scheduler_statistics now = s.statistics();
   const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
   std::size_t timers = 0;
-  for (std::uint32_t i = 0; i < s.count(); ++i) {
+  for (std::uint32_t i = 0; i < s.regular(); ++i) {
     lock_scope hold{s.at(i).timers_lock};
     timers += s.at(i).timers.size();
   }
@@ -68,7 +72,7 @@ struct monitor_view {
 
 inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
   monitor_view v;
-  v.work_waits = s.any_injected();
+  v.work_waits = s.any_injected() || s.wanting_.load(memory_order_relaxed) != 0;
   for (std::uint32_t i = 0; i < s.slots(); ++i) {
     processor& p = s.at(i);
     const processor_state state =
@@ -91,6 +95,13 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
   return v;
 }
 
+inline void scheduler::follow_load(std::uint32_t n) noexcept {
+  try {
+    set_count(n);
+  } catch (const std::bad_alloc&) {  // the next window asks again
+  }
+}
+
 inline void scheduler::run_monitor() noexcept {
   bind_cache(shared_cache());
   const os::nanoseconds trace_period = debug_option("schedtrace") * 1'000'000;
@@ -103,6 +114,7 @@ inline void scheduler::run_monitor() noexcept {
   std::uint64_t surveyed_at = 0;  // dispatches then
   stack_pool::cursor survey_at;
   bool trimming = true;  // the last trim found something
+  load_watch load;
   while (stopping_.load(memory_order_acquire) == 0) {
     os::nanoseconds until = os::now() + monitor_period;
     if (quiet_rounds > rounds_before_sleep && surveys >= 2) {  // 2: the first may have begun before
@@ -111,6 +123,7 @@ inline void scheduler::run_monitor() noexcept {
       // seq_cst: pairs with notice_awake().
       monitor_sleeps_.store(1, memory_order_seq_cst);
       if (idle_.awake() != 0) until = 0;
+      load.forget();
     }
     if (until != 0) os::futex_wait(monitor_signal_, 0, until);
     if (monitor_signal_.exchange(0, memory_order_acq_rel) != 0) quiet_rounds = 0;
@@ -133,12 +146,25 @@ inline void scheduler::run_monitor() noexcept {
       else if (v.hogs != 0)
         add_extra();
     }
+    for (std::uint32_t i = count(); i < regular_; ++i)
+      if (at(i).state.load(memory_order_relaxed) != processor_state::unused &&
+          (at(i).request.load(memory_order_relaxed) & request_retire) != 0)
+        send_off(at(i));
     if (v.hogs == 0 && extras_.load(memory_order_relaxed) != 0)
-      for (std::uint32_t i = count_; i < slots(); ++i)
+      for (std::uint32_t i = regular_; i < slots(); ++i)
         if (at(i).state.load(memory_order_relaxed) != processor_state::unused) {
           at(i).request.fetch_or(request_retire, memory_order_seq_cst);
           if (idle_.rouse(at(i).idle)) start(at(i));
         }
+    if (options_.automatic_processors) {
+      const std::uint32_t awake = idle_.awake();
+      const std::uint32_t searching = idle_.searching();
+      const bool all_run = searching == 0 && awake >= idle_.total();
+      const std::uint32_t before = count();
+      const std::uint32_t n =
+          load.advise(before, regular_, awake > searching ? awake - searching : 0, v.work_waits && all_run);
+      if (n != before) follow_load(n);
+    }
     watch_deadlock(now);
     if (now >= next_trace) {
       trace_scheduler(*this, now - begin, traced);

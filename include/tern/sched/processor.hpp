@@ -1,7 +1,7 @@
 // Processor: the right to run fibers, with all that is local to it; and the worker, the OS thread that holds one.
 //
-// Context     A worker runs fibers only while it holds a processor. There are as many processors as the runtime was asked for,
-//             plus at most a few extra ones that the monitor adds while fibers hog theirs.
+// Context     A worker runs fibers only while it holds a processor. There are as many processors as the runtime may be asked for, of
+//             which those beyond the present count are unused, plus at most a few extra ones that the monitor adds while fibers hog theirs.
 // Structure   Fields stand in groups: the owner's, those that all read, those that thieves contend for.
 // Invariants  I1 the owner's group is touched by the worker that holds the processor, and by nobody while it is idle.
 //             I2 only the owner moves the ring's tail; anybody may take from its head and take run_next by CAS.
@@ -20,6 +20,7 @@
 #include <tern/base/config.hpp>
 #include <tern/base/function_ref.hpp>
 #include <tern/base/random.hpp>
+#include <tern/ds/inject_queue.hpp>
 #include <tern/ds/run_queue.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/ds/split_deque.hpp>
@@ -27,6 +28,7 @@
 #include <tern/sched/hooks.hpp>
 #include <tern/sched/idle.hpp>
 #include <tern/sched/park.hpp>
+#include <tern/sched/pin_box.hpp>
 #include <tern/sched/stats.hpp>
 #include <tern/sched/timer.hpp>
 
@@ -42,8 +44,12 @@ enum class leave_action : std::uint8_t {
   requeue,  // yield: to the tail of the ring
   park,     // wait in `wait`
   inject,   // the worker has no processor: to the shared queue
+  move,     // with the processor to the worker's successor
   exit,     // the fiber has ended
 };
+
+// Where a worker is that runs no fibers; the scheduler's lock.
+enum class worker_place : std::uint8_t { busy, spare, wanting };
 
 struct worker {
   // Handed from the outgoing to the incoming side of a switch; both run on this thread.
@@ -67,6 +73,11 @@ struct worker {
   pthread_t thread{};
   unsigned index = 0;
 
+  unsigned pins = 0;            // fibers that are pinned to it; its own
+  worker* successor = nullptr;  // for leave_action::move
+  worker_place place = worker_place::busy;
+  pin_box<fiber, processor, inject_queue<fiber, &fiber::next>> box;  // of them, those that may run
+
   alignas(cache_line_size) atomic<std::uint32_t> signal{0};  // futex word: 0 none, 1 signalled
 };
 
@@ -74,6 +85,12 @@ struct worker {
 inline constexpr std::uint32_t request_share = 256;  // set by searchers: publish a fork
 inline constexpr std::uint32_t request_jobs =
     512;  // set by the owner: the worker loop makes a fiber for a job
+
+// Set by whoever wakes a pinned fiber or looks for a processor, and by the worker while it runs a pinned fiber: the worker loop looks.
+inline constexpr std::uint32_t request_pins = 1024;
+// What the worker loop is for, at the next dispatch.
+inline constexpr std::uint32_t request_loop =
+    request_safepoint | request_retire | request_jobs | request_pins;
 
 enum class processor_state : std::uint32_t { unused, idle, running, lent };
 
@@ -98,6 +115,7 @@ struct alignas(contended_line_size) processor {
   bool extra = false;
   bool carried = false;           // a carrier has run tasks since the last poll
   task_node* transfer = nullptr;  // what the carrier that runs here resumes next; see jobs.hpp
+  bool ran_pinned = false;        // last; now it is the turn of others
   trace_buffer* trace = nullptr;  // trace.hpp
 
   // Read by all, written by one.
@@ -114,6 +132,7 @@ struct alignas(contended_line_size) processor {
   split_deque<> forks;
   run_queue<task_node, 256> tasks;  // ready ones; see jobs.hpp
   alignas(contended_line_size) spin_lock<> timers_lock;
+  bool keeps_timers = false;  // timers_lock; false for extra processors and for those that are not in use
   timer_heap timers;
   idle_member idle;
 

@@ -11,6 +11,8 @@
 #include <tern/sched/debugger.hpp>
 #include <tern/sched/fork.hpp>
 #include <tern/sched/monitor.hpp>
+#include <tern/sched/pin.hpp>
+#include <tern/sched/processor_count.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/sigquit.hpp>
 #include <tern/sched/thread.hpp>
@@ -77,7 +79,14 @@ class runtime {
         std::forward<F>(f), std::forward<Args>(args)...);
   }
 
+  /// How many fibers run at the same time: what runtime_options or the last set_processors() said.
   unsigned processors() const noexcept { return scheduler_.count(); }
+
+  /// From now on `n` fibers run at the same time. From any thread or fiber. Returns at once: a surplus processor that runs a fiber does so
+  /// until that one next parks, yields or ends, and takes no other; what it had queued goes to the others. Surplus processors
+  /// keep their memory and come back by another call. O(processors) and, where one retires, O(its queued fibers and timers).
+  /// Throws std::system_error(EINVAL) unless 1 <= n <= runtime_options::max_processors, std::bad_alloc; then nothing has changed.
+  void set_processors(unsigned n) { scheduler_.set_count(n); }
 
   /// Counters per processor and their sum. O(processors); any thread.
   scheduler_statistics statistics() const { return scheduler_.statistics(); }

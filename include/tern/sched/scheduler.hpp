@@ -2,14 +2,17 @@
 //
 // Context     dispatch.hpp switches between fibers on one worker; this file decides which worker runs which processor;
 //             worker_loop.hpp is what a worker does between fibers; monitor.hpp watches.
-// Structure   processors_[0 .. count) are the regular ones, behind them up to `max_extra` that the monitor adds. All exist from
-//             the start; a processor gets its first worker (thread) when work first needs it.
+// Structure   processors_[0 .. regular) are the regular ones, of which [0 .. count) are in use; behind them up to `max_extra` that the
+//             monitor adds. All exist from the start; a processor gets its first worker (thread) when work first needs it.
 //             A worker either holds a processor, sleeps with one (idle), lent one (tern::blocking), or is spare.
 // Protocol    Wake: idle_set gives a sleeping processor. Its own worker is signalled; where it has none, a spare or new one.
 //             Only lent ones left: a spare is sent to look (spares_waking_ admits one at a time). On arrival it adopts a lent
 //             processor if there is work; a worker that has come back from its blocking call meanwhile has reclaimed it.
+//             How many are in use: processor_count.hpp.
 // Invariants  I1 a processor is run by one worker: whoever took it out of the idle set hands it over through `assigned` and a signal.
 //             I2 a submit with an idle or lent processor about ends in a wake, a searcher, or a spare under way that rescans.
+//             I3 a processor that is not in use is `unused` and outside the idle set, has no worker and nothing in its queues and heap.
+//             I4 processor 0 is always in use: a wait's timer moves at most once, to there (park_until() relies on it).
 #pragma once
 
 #include <sys/auxv.h>
@@ -47,6 +50,10 @@ enum class deadlock_policy : std::uint8_t {
 struct runtime_options {
   unsigned processors =
       0;  ///< how many fibers run at the same time; default: the CPUs that the process may use
+  unsigned max_processors =
+      0;  ///< up to how many runtime::set_processors may go; default: as many as processors, or as CPUs where it is automatic
+  bool automatic_processors =
+      false;  ///< the monitor adds processors while work waits, and takes away those that have long been idle; see load_watch.hpp
   std::size_t stack_size =
       0;  ///< bytes of a fiber's slot, 16 KiB to 8 MiB, rounded up to a power of two; default 64 KiB
   const char* name = nullptr;  ///< of the worker threads, at most 10 characters; default "tern"
@@ -137,6 +144,16 @@ class scheduler {
   worker* take_worker() noexcept;
   // Puts the calling worker on the spare list and sleeps until it is signalled. False: the runtime is stopping.
   bool wait_as_spare(worker& w) noexcept;
+  // The same without fibers that are pinned to it.
+  worker* take_unpinned_worker() noexcept;
+  // w has pinned fibers to run. If it is a spare, it gets a processor.
+  void want_processor(worker& w) noexcept;
+  // Somebody wants a processor: whoever comes to its worker loop first hands one over.
+  void serve_wanting() noexcept;
+  // Owner of p, awake: w runs it from now on, the caller's worker no longer. worker_loop.hpp
+  void pass_on(worker& from, worker& to, bool searching) noexcept;
+  // True: p has gone to a worker that wants one.
+  bool hand_over(worker& from, bool searching) noexcept;
   // Hands a processor, awake and searching, to a worker that is not running.
   void start(processor& p) noexcept;
   static void signal(worker& w) noexcept {
@@ -158,11 +175,14 @@ class scheduler {
 
   processor& at(std::uint32_t i) noexcept { return *processors_[i]; }
   // All that exist, extra ones included.
-  std::uint32_t slots() const noexcept { return count_ + max_extra_; }
-  std::uint32_t count() const noexcept { return count_; }
+  std::uint32_t slots() const noexcept { return regular_ + max_extra_; }
+  // Those that are not extra.
+  std::uint32_t regular() const noexcept { return regular_; }
+  // The regular ones that are in use, or about to be. relaxed: whoever acts on it for good holds the registry's lock.
+  std::uint32_t count() const noexcept { return count_.load(memory_order_relaxed); }
   static processor& of(idle_member& m) noexcept { return *element_of<processor>(&m, &processor::idle); }
   // The heap of an extra processor would be orphaned when it retires: its fibers use a regular one's.
-  processor& timer_home(processor& p) noexcept { return p.extra ? at(p.index % count_) : p; }
+  processor& timer_home(processor& p) noexcept { return p.extra ? at(p.index % count()) : p; }
 
   // A timer that now is p's earliest was put into its heap by another processor: its sleeping worker must look.
   TERN_COLD void recheck_sleeper(processor& p) noexcept {
@@ -182,6 +202,18 @@ class scheduler {
       of(*m).runner = nullptr;  // the lender finds it gone and becomes a spare
       start(of(*m));
     }
+  }
+
+  // How many regular processors run fibers from now on. Any thread. Throws std::system_error (EINVAL) or std::bad_alloc; then nothing
+  // has changed.
+  void set_count(std::uint32_t n);
+  // A processor that has been asked to retire: if it sleeps or is lent, a worker is made to run it, and so retires it.
+  void send_off(processor& p) noexcept {
+    if (idle_.rouse(p.idle)) return start(p);
+    if (!idle_.adopt(p.idle)) return;
+    lent_.fetch_sub(1, memory_order_seq_cst);
+    p.runner = nullptr;  // the lender finds it gone and becomes a spare
+    start(p);
   }
 
   // Makes an unused extra processor run. For the monitor.
@@ -211,7 +243,7 @@ class scheduler {
   }
   scheduler_statistics statistics();
   bool has_timers() noexcept {
-    for (std::uint32_t i = 0; i < count_; ++i)
+    for (std::uint32_t i = 0; i < regular_; ++i)
       if (at(i).timers.earliest() != os::never) return true;
     return false;
   }
@@ -219,7 +251,7 @@ class scheduler {
   // All processors idle and nothing inside blocking: then only timers and foreign threads can move it.
   bool is_quiet() noexcept {
     return idle_.awake() == 0 && gate_.count() == 0 && !any_injected() &&
-           spares_waking_.load(memory_order_seq_cst) == 0;
+           spares_waking_.load(memory_order_seq_cst) == 0 && wanting_.load(memory_order_seq_cst) == 0;
   }
   // Called by a worker that has just entered the idle set.
   void notice_idle() noexcept {
@@ -245,6 +277,7 @@ class scheduler {
     for (std::uint32_t i = 0; i < slots(); ++i) at(i).request.fetch_or(request_dead, memory_order_relaxed);
   }
 
+  bool is_dead() const noexcept { return dead_; }
   const runtime_options& options() const noexcept { return options_; }
   // This runtime's fibers have ids from here on; those of runtimes that were gone before it began have lower ones.
   std::uint64_t first_id() const noexcept { return first_id_; }
@@ -255,6 +288,7 @@ class scheduler {
   blocking_gate<> gate_;                       // how many are inside tern::blocking
   atomic<std::uint32_t> lent_{0};              // processors that may be adopted; a hint
   atomic<std::uint32_t> spares_waking_{0};     // 0 or 1: a spare is under way to look for lent processors
+  atomic<std::uint32_t> wanting_{0};           // workers that want a processor for pinned fibers
   atomic<std::uint64_t> external_spawned_{0};  // fibers that came from threads without a processor
   atomic<std::uint64_t> external_tasks_{0};    // tasks that did
   atomic<std::uint64_t> extra_added_{0};
@@ -270,12 +304,20 @@ class scheduler {
  private:
   worker* new_worker() noexcept;
   worker* make_worker() noexcept;
+  worker* take_wanting_locked() noexcept;
+  worker* take_spare_locked() noexcept;
+  bool rest(worker& w) noexcept;
   void stop_all() noexcept;
+  static bool provide_cache(processor& p) noexcept;
+  static void announce(processor& p) noexcept;
+  void hand_over_timers(processor& p) noexcept;
+  void follow_load(std::uint32_t n) noexcept;
 
   runtime_options options_;
   bool dead_ = false;                   // true in a fork child; written while that has one thread
   const char* tiny_refusal_ = nullptr;  // why there are no tiny fibers; null if there are
-  std::uint32_t count_ = 0;
+  std::uint32_t regular_ = 0;
+  atomic<std::uint32_t> count_{0};  // changes under the registry's lock
   std::uint32_t max_extra_ = 0;
   std::uint32_t max_workers_ = 0;
   std::uint64_t first_id_ = schedulers.next_id.load(memory_order_relaxed);  // relaxed: ids only grow
@@ -289,8 +331,9 @@ class scheduler {
   bool deadlock_warned_ = false;        // the monitor's
 
   spin_lock<> workers_lock_;
-  list<worker, &worker::hook> spares_;  // workers_lock_
-  worker* all_workers_ = nullptr;       // workers_lock_
+  list<worker, &worker::hook> spares_;        // workers_lock_
+  list<worker, &worker::hook> wanting_list_;  // workers_lock_
+  worker* all_workers_ = nullptr;             // workers_lock_
   atomic<unsigned> worker_count_{0};
 };
 
@@ -300,19 +343,27 @@ void register_runtime_fork_handlers() noexcept;  // fork.hpp
 
 inline scheduler::scheduler(const runtime_options& o) : options_{o} {
   if (const char* why = context_refusal(); why != nullptr) fatal(why);
-  if (o.processors > max_processors)
+  if (o.processors > max_processors || o.max_processors > max_processors)
     throw std::system_error(EINVAL, std::generic_category(), "tern: runtime_options.processors above 256");
+  if (o.max_processors != 0 && o.processors > o.max_processors)
+    throw std::system_error(EINVAL, std::generic_category(),
+                            "tern: runtime_options.max_processors below processors");
   pool_ = &stack_pool::of(o.stack_size != 0 ? o.stack_size : stack_pool::default_bytes);
-  count_ = o.processors != 0 ? o.processors : os::usable_cpus();
-  if (count_ > max_processors) count_ = max_processors;
-  max_extra_ = o.max_extra_processors != 0 ? o.max_extra_processors : count_;
+  std::uint32_t in_use = o.processors != 0 ? o.processors : os::usable_cpus();
+  if (in_use > max_processors) in_use = max_processors;
+  regular_ = o.max_processors != 0 ? o.max_processors : in_use;
+  if (o.max_processors == 0 && o.automatic_processors && os::usable_cpus() > regular_)
+    regular_ = os::usable_cpus() < max_processors ? os::usable_cpus() : max_processors;
+  if (in_use > regular_) in_use = regular_;
+  count_.store(in_use, memory_order_relaxed);  // relaxed: no other thread yet
+  max_extra_ = o.max_extra_processors != 0 ? o.max_extra_processors : regular_;
   if (max_extra_ > max_processors) max_extra_ = max_processors;
   // Each processor, extra ones too, has its worker; one spare may be under way; the others are for tern::blocking.
   const unsigned running = slots() + 1;
   max_workers_ = o.max_workers != 0 ? o.max_workers : running + default_blocking_limit;
   if (max_workers_ <= running)
     throw std::system_error(EINVAL, std::generic_category(),
-                            "tern: runtime_options.max_workers below processors + extra processors + 2");
+                            "tern: runtime_options.max_workers below max_processors + extra processors + 2");
   gate_.set_limit(max_workers_ - running);
   if (options_.name == nullptr) options_.name = "tern";
   if (!o.signals_on_alternate_stack && !tiny_slot_holds_signal(::getauxval(AT_MINSIGSTKSZ)))
@@ -328,12 +379,9 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
       processor* p = processors_[i] = new processor;
       p->home = this;
       p->index = i;
-      p->extra = i >= count_;
+      p->extra = i >= regular_;
       p->random = fast_random{static_cast<std::uint64_t>(os::now()) ^ (to_word(p) * 0x9e3779b97f4a7c15u)};
-      if (p->extra) continue;
-      p->cache = create_cache();
-      if (p->cache == nullptr) throw std::bad_alloc{};
-      p->cache->attachments[thread_cache::sched_slot] = p;
+      if (i < in_use && !provide_cache(*p)) throw std::bad_alloc{};
     }
     worker* first =
         new_worker();  // so that a process without threads to spare fails here, not at the first spawn
@@ -358,16 +406,30 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
   // relaxed: no worker has a processor yet.
   for (std::uint32_t i = 0; i < slots() && !schedulers.wakes_are_traced; ++i)
     at(i).wake_home.store(this, memory_order_relaxed);
-  const collector_hooks* h = installed_hooks.load(memory_order_acquire);
-  for (std::uint32_t i = 0; i < count_; ++i) {
-    processor& p = at(i);
-    if (h != nullptr) {
-      h->processor_attach(p);
-      h->processor_release(p);  // nobody runs it yet
-    }
-    p.state.store(processor_state::idle, memory_order_relaxed);
-    idle_.add(p.idle);
+  for (std::uint32_t i = 0; i < in_use; ++i) {
+    announce(at(i));
+    at(i).keeps_timers = true;
+    idle_.add(at(i).idle);
   }
+}
+
+// False: no memory.
+inline bool scheduler::provide_cache(processor& p) noexcept {
+  if (p.cache != nullptr) return true;
+  p.cache = create_cache();
+  if (p.cache == nullptr) return false;
+  p.cache->attachments[thread_cache::sched_slot] = &p;
+  return true;
+}
+
+// A processor is in use from now on, and nobody runs it yet. Requires: the registry's lock.
+inline void scheduler::announce(processor& p) noexcept {
+  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) {
+    h->processor_attach(p);
+    h->processor_release(p);  // acquired by the worker when it comes
+  }
+  p.request.store(0, memory_order_relaxed);  // relaxed, both: the idle set's lock publishes them
+  p.state.store(processor_state::idle, memory_order_relaxed);
 }
 
 inline scheduler::~scheduler() {
@@ -455,25 +517,16 @@ inline bool scheduler::any_work(bool adopting) noexcept {
 
 inline bool scheduler::add_extra() noexcept {
   lock_scope hold{schedulers.lock};
-  for (std::uint32_t i = count_; i < slots(); ++i) {
+  for (std::uint32_t i = regular_; i < slots(); ++i) {
     processor& p = at(i);
     // acquire: pairs with the store in retire(); the retired one's fields are read below.
     if (p.state.load(memory_order_acquire) != processor_state::unused) continue;
-    if (p.cache == nullptr) {
-      p.cache = create_cache();
-      if (p.cache == nullptr) return false;
-      p.cache->attachments[thread_cache::sched_slot] = &p;
-    }
+    if (!provide_cache(p)) return false;
     worker* w = take_worker();
     if (w == nullptr) return false;
-    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) {
-      h->processor_attach(p);
-      h->processor_release(p);  // acquired by the worker when it comes
-    }
-    p.request.store(0, memory_order_relaxed);
+    announce(p);
     p.runner = w;
     w->assigned = &p;
-    p.state.store(processor_state::idle, memory_order_relaxed);
     extras_.fetch_add(1, memory_order_relaxed);
     extra_added_.fetch_add(1, memory_order_relaxed);
     idle_.add_awake(p.idle);
@@ -553,10 +606,11 @@ inline scheduler_statistics scheduler::statistics() {
   scheduler_statistics s;
   for (std::uint32_t i = 0; i < slots(); ++i) {
     processor& p = at(i);
-    if (p.extra && p.tick.load(memory_order_relaxed) == 0) continue;  // never used
+    if (i >= count() && p.tick.load(memory_order_relaxed) == 0) continue;  // never used
     s.processors.push_back(p.counters.read(p.tick.load(memory_order_relaxed)));
     s.total += s.processors.back();
   }
+  s.processor_count = count();
   s.extra_processors_added = extra_added_.load(memory_order_relaxed);
   s.workers = worker_count_.load(memory_order_relaxed);
   const live_counts n = live();

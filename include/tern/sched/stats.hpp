@@ -56,8 +56,9 @@ struct scheduler_counters {
 
 /// Statistics of a runtime.
 struct scheduler_statistics {
-  std::vector<scheduler_counters> processors;  ///< one per processor, extra ones last
+  std::vector<scheduler_counters> processors;  ///< one per processor that is or was in use, extra ones last
   scheduler_counters total;
+  unsigned processor_count = 0;              ///< as runtime::processors()
   std::uint64_t extra_processors_added = 0;  ///< by the monitor, because of fibers that hog
   unsigned workers = 0;                      ///< OS threads that run fibers, sleeping ones included
   std::uint64_t live_fibers = 0;             ///< spawned and not ended
@@ -87,9 +88,9 @@ struct scheduler_statistics {
     }
     put("total:", total);
     std::snprintf(line, sizeof line,
-                  "workers=%u live_fibers=%" PRIu64 " live_tasks=%" PRIu64 " extra_processors_added=%" PRIu64
-                  "\n",
-                  workers, live_fibers, live_tasks, extra_processors_added);
+                  "processors=%u workers=%u live_fibers=%" PRIu64 " live_tasks=%" PRIu64
+                  " extra_processors_added=%" PRIu64 "\n",
+                  processor_count, workers, live_fibers, live_tasks, extra_processors_added);
     out += line;
     return out;
   }

@@ -18,11 +18,13 @@
 namespace tern::inline v1::detail {
 
 class timer_heap;
+struct processor;
 
 // Fields are protected by the lock of the heap that the node is in; no constructor, so that untimed waits pay nothing.
 struct timer_node {
   timer_node() noexcept {
-  }  // NOLINT: every field is set by insert(); `home` by the waiter before a timed wait
+  }  // NOLINT: every field is set by insert(); `deadline` and `home` by the waiter before a timed wait
+  processor* home;  // whose heap; it changes under both heaps' locks
   os::nanoseconds deadline;
   timer_node* child;
   timer_node* next;

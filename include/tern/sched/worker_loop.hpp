@@ -17,6 +17,8 @@
 #include <tern/os/clock.hpp>
 #include <tern/sched/dispatch.hpp>
 #include <tern/sched/jobs.hpp>
+#include <tern/sched/pin.hpp>
+#include <tern/sched/processor_count.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/workers.hpp>
 
@@ -32,6 +34,7 @@ inline void attach(worker& w, processor& p) noexcept {
   w.held = &p;
   p.runner = &w;
   p.current = nullptr;
+  if (TERN_UNLIKELY(w.pins != 0)) w.box.hold(p);
   current_processor_word_set(&p);
   bind_cache(p.cache);
   p.state.store(processor_state::running, memory_order_relaxed);  // relaxed: a hint
@@ -39,6 +42,7 @@ inline void attach(worker& w, processor& p) noexcept {
 
 inline void detach(worker& w) noexcept {
   w.held = nullptr;
+  if (TERN_UNLIKELY(w.pins != 0)) w.box.leave();
   current_processor_word_set(nullptr);
   bind_cache(shared_cache());
 }
@@ -177,7 +181,7 @@ inline os::nanoseconds next_look(processor& p, bool last) noexcept {
   os::nanoseconds deadline = p.timers.earliest();
   // pairs-with: enter_blocking(), which counts before it looks for searchers.
   if (!last || TERN_LIKELY(s.lent_.load(memory_order_seq_cst) == 0)) return deadline;
-  for (std::uint32_t i = 0; i < s.count(); ++i)
+  for (std::uint32_t i = 0; i < s.regular(); ++i)
     // relaxed: as in any_work().
     if (s.at(i).state.load(memory_order_relaxed) == processor_state::lent)
       deadline = std::min(deadline, s.at(i).timers.earliest());
@@ -196,8 +200,11 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   const collector_hooks* told = hook_release(p);
   const bool dozes = moving && s.idle_.begin_doze();
   const bool rescan = s.idle_.sleep(p.idle, searching);
-  const bool again = (rescan && (moving && s.idle_.is_dozing() ? s.any_injected() : s.any_work(false))) ||
-                     missed_installation(told);
+  const bool again =
+      (rescan && (moving && s.idle_.is_dozing() ? s.any_injected() : s.any_work(false))) ||
+      // seq_cst: pairs with set_count(), wake_pinned() and serve_wanting(), which ask and then look for sleepers.
+      (p.request.load(memory_order_seq_cst) & (request_retire | request_pins)) != 0 ||
+      missed_installation(told);
   const bool ours = again && s.idle_.rouse(p.idle);
   if (!ours) {
     s.notice_idle();
@@ -214,18 +221,64 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   return true;
 }
 
-// The next fiber for the worker's processor. Null: the processor is to retire, or the runtime stops.
-inline fiber* find_work(worker& w, bool searching) noexcept {
+inline void scheduler::pass_on(worker& from, worker& to, bool searching) noexcept {
+  processor& p = *from.held;
+  if (!searching) idle_.join_search();
+  detach(from);
+  hook_release(p);
+  p.runner = &to;
+  to.assigned = &p;
+  signal(to);
+}
+
+inline bool scheduler::hand_over(worker& from, bool searching) noexcept {
+  worker* to;
+  {
+    lock_scope hold{workers_lock_};
+    to = take_wanting_locked();
+  }
+  if (to == nullptr) return false;
+  pass_on(from, *to, searching);
+  return true;
+}
+
+// Where pinned fibers may run, here or on a worker that has no processor: whose turn it is. By turns the others of this processor, a worker that
+// wants it, and a pinned fiber of this one. `fresh`: this worker has run nothing since it got the processor, so it is not handed on before.
+TERN_COLD inline fiber* take_turn(worker& w, bool searching, bool fresh) noexcept {
+  processor& p = *w.held;
+  scheduler& s = *p.home;
+  if (p.ran_pinned) {
+    p.ran_pinned = false;
+    if (fiber* f = pick_any(p)) return f;
+    if (fiber* f = take_injected(p)) return f;
+  }
+  if ((!fresh || !w.box.has_ready()) && s.wanting_.load(memory_order_seq_cst) != 0 &&
+      s.hand_over(w, searching))
+    return nullptr;
+  return w.box.take();
+}
+
+// The next fiber for the worker's processor. Null: the processor is to retire or has been handed over, or the runtime stops.
+inline fiber* find_work(worker& w, bool searching, bool fresh) noexcept {
   processor& p = *w.held;
   scheduler& s = *p.home;
   for (;;) {
     poll_safepoint();
     fiber* f = nullptr;
     bool moving = false;
-    if ((p.request.load(memory_order_relaxed) & request_retire) == 0) {
+    const std::uint32_t request =
+        p.request.load(memory_order_relaxed);  // relaxed: the RMWs that clear bits order
+    if ((request & request_retire) == 0) {
+      // seq_cst: pairs with wake_pinned() and serve_wanting(); what they have done before they set it is seen below.
+      if (TERN_UNLIKELY((request & request_pins) != 0))
+        p.request.fetch_and(~request_pins, memory_order_seq_cst);
       if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
+      if (TERN_UNLIKELY(w.box.has_ready() || s.wanting_.load(memory_order_seq_cst) != 0)) {
+        f = take_turn(w, searching, fresh);
+        if (w.held == nullptr) return nullptr;
+      }
       // relaxed: the owner set it.
-      if ((p.request.load(memory_order_relaxed) & request_jobs) != 0) {
+      if (f == nullptr && (request & request_jobs) != 0) {
         p.request.fetch_and(~request_jobs, memory_order_relaxed);
         if (!p.carried) f = take_tasks(p);
         if (f == nullptr) f = take_fork(p, p);
@@ -239,16 +292,38 @@ inline fiber* find_work(worker& w, bool searching) noexcept {
       if (searching) static_cast<void>(s.idle_.end_search());
       return nullptr;
     }
-    if (f != nullptr && TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) f = admit_slow(p, f);
+    if (f != nullptr && TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
+      f = f->is_pinned() ? admit_pinned(w, p, *f) : admit_slow(p, f);
     if (f != nullptr) {
       // The last searcher to find something wakes another one: where there was one piece of work, more may follow.
       if (searching && s.idle_.end_search()) s.work_published();
       return f;
     }
-    if (p.request.load(memory_order_relaxed) != 0 || !p.ring.is_empty())
+    if (p.request.load(memory_order_relaxed) != 0 || !p.ring.is_empty() || w.box.has_ready())
       continue;  // asked, or held by the collector
     if (!sleep_with(w, p, searching, moving)) return nullptr;
     searching = true;
+  }
+}
+
+// On the worker's own stack, after a switch away from a pinned fiber, or from one that goes to another worker.
+TERN_COLD inline void finish_apart(worker& w) noexcept {
+  fiber& f = *w.left;
+  switch (w.action) {
+    case leave_action::requeue: bump(w.held->counters.yields); [[fallthrough]];
+    case leave_action::inject: mark_saved(w, f); return w.box.put(f);
+    case leave_action::move: {
+      processor& p = *w.held;
+      mark_saved(w, f);
+      // acq_rel: as in make_ready_here().
+      if (fiber* before = p.run_next.exchange(&f, memory_order_acq_rel)) push_tail(p, *before);
+      return p.home->pass_on(w, *w.successor, false);
+    }
+    case leave_action::exit:
+      f.flags = (f.flags & ~fiber::pin_mask) | fiber::pin_one;
+      unpin_fiber(w, f);
+      [[fallthrough]];
+    default: return finish_switch(w);
   }
 }
 
@@ -258,13 +333,20 @@ TERN_SWITCHES inline void run_processor(worker& w, processor& first) noexcept {
   hook_acquire(first);
   w.home->notice_awake();
   bool searching = true;
+  bool fresh = true;
   while (w.held != nullptr) {
-    fiber* f = find_work(w, searching);
-    searching = false;
+    fiber* f = find_work(w, searching, fresh);
+    searching = fresh = false;
     if (f == nullptr) {
-      if (w.home->stopping_.load(memory_order_acquire) == 0) w.home->retire(w);
+      if (w.held != nullptr && w.home->stopping_.load(memory_order_acquire) == 0) w.home->retire(w);
       break;
     }
+    w.held->ran_pinned = f->is_pinned();
+    TERN_ASSERT(!f->is_pinned() || f->pinned_to == &w, "pin: a fiber runs on another worker");
+    // relaxed: for this worker's next dispatch.
+    if (TERN_UNLIKELY(f->is_pinned() || w.box.has_ready() ||
+                      w.home->wanting_.load(memory_order_relaxed) != 0))
+      w.held->request.fetch_or(request_pins, memory_order_relaxed);
     w.left = nullptr;
     w.action = leave_action::nothing;
     w.left_sanitizer = &w.sanitizer;
@@ -272,7 +354,10 @@ TERN_SWITCHES inline void run_processor(worker& w, processor& first) noexcept {
     w.sanitizer.before_switch(f->sanitizer);
     switch_context_here(w.own_context, f->saved_context, &w);
     w.sanitizer.after_switch(*w.left_sanitizer);
-    finish_switch(w);
+    if (TERN_UNLIKELY(w.left->is_pinned() || w.action == leave_action::move))
+      finish_apart(w);
+    else
+      finish_switch(w);
   }
   if (w.held != nullptr) detach(w);
 }
@@ -290,18 +375,32 @@ inline void scheduler::retire(worker& w) noexcept {
   while (task_node* n = p.tasks.pop()) tasks.push_back(n);
   task_inject_.push(tasks);
   drain_slots(p, 0);
-  hook_release(p);
+  if (!p.extra) hand_over_timers(p);
+  const collector_hooks* told = hook_release(p);
   detach(w);
   p.cache->flush_all();
   {
     lock_scope hold{schedulers.lock};
-    if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_detach(p);
     p.runner = nullptr;
-    idle_.remove(p.idle);
-    extras_.fetch_sub(1, memory_order_relaxed);                    // relaxed: a count of the monitor's
-    p.state.store(processor_state::unused, memory_order_release);  // pairs-with: add_extra()
+    if (p.index < count()) {
+      // Wanted again. Installation happens under this lock too.
+      if (missed_installation(told)) told = hook_release(p);
+      {
+        lock_scope timers{p.timers_lock};
+        p.keeps_timers = true;
+      }
+      p.state.store(processor_state::idle, memory_order_relaxed);  // relaxed: a hint
+      static_cast<void>(idle_.sleep(p.idle, false));
+    } else {
+      if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->processor_detach(p);
+      idle_.remove(p.idle);
+      if (p.extra) extras_.fetch_sub(1, memory_order_relaxed);       // relaxed: a count of the monitor's
+      p.state.store(processor_state::unused, memory_order_release);  // pairs-with: add_extra(), set_count()
+    }
   }
   work_published();
+  // Whoever started this one for a worker that wants a processor has woken no other.
+  if (wanting_.load(memory_order_seq_cst) != 0) serve_wanting();
 }
 
 inline void scheduler::run_worker(worker& w) noexcept {
@@ -315,7 +414,7 @@ inline void scheduler::run_worker(worker& w) noexcept {
     if (p == nullptr) {
       // Sent to look for lent processors. seq_cst: pairs with the CAS in wake_slow(), before the rescan.
       spares_waking_.store(0, memory_order_seq_cst);
-      idle_member* m = any_work(true) ? idle_.adopt() : nullptr;
+      idle_member* m = any_work(true) || w.box.has_ready() ? idle_.adopt() : nullptr;
       if (m != nullptr) {
         p = &of(*m);
         lent_.fetch_sub(1, memory_order_seq_cst);
@@ -326,8 +425,7 @@ inline void scheduler::run_worker(worker& w) noexcept {
     w.assigned = nullptr;
     if (p != nullptr) run_processor(w, *p);
     notice_idle();
-    lock_scope hold{workers_lock_};
-    spares_.push_back(w);
+    if (rest(w)) serve_wanting();
   }
   bind_cache(nullptr);
   current_worker_word_set(nullptr);

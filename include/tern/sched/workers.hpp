@@ -1,6 +1,8 @@
 // Workers: where a processor's thread comes from.
 //
 // Context     scheduler.hpp decides that a processor is to run; this file finds a worker for it: its own, a spare, or a new thread.
+//             A spare to which fibers are pinned that may run wants a processor: it is the first to get one that is to be started, and every
+//             processor is asked to hand itself over.
 // Invariants  I1 at most runtime_options::max_workers threads. The gate of tern::blocking keeps the need below that, but for workers that are
 //                just on their way to the spare list: who finds none then is served by the monitor's next round.
 #pragma once
@@ -43,6 +45,7 @@ inline worker* scheduler::make_worker() noexcept {
     }
     w->next = all_workers_;
     all_workers_ = w;
+    w->place = worker_place::spare;
     spares_.push_back(*w);  // a new one begins as a spare
   }
   return w;
@@ -54,16 +57,92 @@ inline worker* scheduler::new_worker() noexcept {
   return made;
 }
 
+// workers_lock_ is held. Null: none wants a processor.
+inline worker* scheduler::take_wanting_locked() noexcept {
+  worker* w = wanting_list_.pop_front();
+  if (w == nullptr) return nullptr;
+  w->place = worker_place::busy;
+  wanting_.fetch_sub(1, memory_order_seq_cst);
+  return w;
+}
+
+// workers_lock_ is held.
+inline worker* scheduler::take_spare_locked() noexcept {
+  if (worker* w = take_wanting_locked()) return w;
+  worker* w = spares_.pop_front();
+  if (w != nullptr) w->place = worker_place::busy;
+  return w;
+}
+
 inline worker* scheduler::take_worker() noexcept {
   for (int attempt = 0; attempt < 2; ++attempt) {
     {
       lock_scope hold{workers_lock_};
-      if (worker* w = spares_.pop_front()) return w;
+      if (worker* w = take_spare_locked()) return w;
     }
     if (new_worker() == nullptr) return nullptr;
   }
   lock_scope hold{workers_lock_};
-  return spares_.pop_front();
+  return take_spare_locked();
+}
+
+inline worker* scheduler::take_unpinned_worker() noexcept {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    {
+      lock_scope hold{workers_lock_};
+      worker* const last = spares_.back();
+      for (worker* w = nullptr; w != last && (w = spares_.pop_front()) != nullptr;) {
+        if (w->pins == 0) {
+          w->place = worker_place::busy;
+          return w;
+        }
+        spares_.push_back(*w);
+      }
+    }
+    if (new_worker() == nullptr) return nullptr;
+  }
+  return nullptr;
+}
+
+inline void scheduler::want_processor(worker& w) noexcept {
+  {
+    lock_scope hold{workers_lock_};
+    // Busy: it looks at its box when it has a processor, or becomes a spare. Wanting: others have been told.
+    if (w.place != worker_place::spare) return;
+    spares_.erase(w);
+    w.place = worker_place::wanting;
+    wanting_list_.push_back(w);
+    wanting_.fetch_add(1, memory_order_seq_cst);  // pairs-with: the look after lending in enter_blocking()
+  }
+  serve_wanting();
+}
+
+// True: w, which runs no fibers any more, wants a processor; the caller serves it.
+inline bool scheduler::rest(worker& w) noexcept {
+  lock_scope hold{workers_lock_};
+  if (!w.box.has_ready()) {
+    w.place = worker_place::spare;
+    spares_.push_back(w);
+    return false;
+  }
+  w.place = worker_place::wanting;
+  wanting_list_.push_back(w);
+  wanting_.fetch_add(1, memory_order_seq_cst);  // as above
+  return true;
+}
+
+TERN_COLD inline void scheduler::serve_wanting() noexcept {
+  // seq_cst: before the look into the idle set; whoever goes to sleep enters it, then looks at the request.
+  for (std::uint32_t i = 0; i < slots(); ++i)
+    if (at(i).state.load(memory_order_relaxed) != processor_state::unused)
+      at(i).request.fetch_or(request_pins, memory_order_seq_cst);
+  if (idle_member* m = idle_.wake_any()) return start(of(*m));
+  if (idle_member* m = idle_.adopt()) {
+    lent_.fetch_sub(1, memory_order_seq_cst);
+    of(*m).runner = nullptr;  // the lender finds it gone and becomes a spare
+    return start(of(*m));
+  }
+  notice_awake();  // all are at work; the monitor looks as well
 }
 
 inline bool scheduler::wait_as_spare(worker& w) noexcept {
