@@ -306,24 +306,29 @@ inline fiber* find_work(worker& w, bool searching, bool fresh) noexcept {
   }
 }
 
-// On the worker's own stack, after a switch away from a pinned fiber, or from one that goes to another worker.
-TERN_COLD inline void finish_apart(worker& w) noexcept {
+// On the worker's own stack, after a switch away from a pinned fiber, or from one that goes to another worker. False: finish_switch() is due as
+// for any other; not called here, since a second place would change how its parts are inlined where every switch goes by.
+TERN_COLD inline bool finish_apart(worker& w) noexcept {
   fiber& f = *w.left;
   switch (w.action) {
     case leave_action::requeue: bump(w.held->counters.yields); [[fallthrough]];
-    case leave_action::inject: mark_saved(w, f); return w.box.put(f);
+    case leave_action::inject:
+      mark_saved(w, f);
+      w.box.put(f);
+      return true;
     case leave_action::move: {
       processor& p = *w.held;
       mark_saved(w, f);
       // acq_rel: as in make_ready_here().
       if (fiber* before = p.run_next.exchange(&f, memory_order_acq_rel)) push_tail(p, *before);
-      return p.home->pass_on(w, *w.successor, false);
+      p.home->pass_on(w, *w.successor, false);
+      return true;
     }
     case leave_action::exit:
       f.flags = (f.flags & ~fiber::pin_mask) | fiber::pin_one;
       unpin_fiber(w, f);
-      [[fallthrough]];
-    default: return finish_switch(w);
+      return false;
+    default: return false;
   }
 }
 
@@ -354,10 +359,8 @@ TERN_SWITCHES inline void run_processor(worker& w, processor& first) noexcept {
     w.sanitizer.before_switch(f->sanitizer);
     switch_context_here(w.own_context, f->saved_context, &w);
     w.sanitizer.after_switch(*w.left_sanitizer);
-    if (TERN_UNLIKELY(w.left->is_pinned() || w.action == leave_action::move))
-      finish_apart(w);
-    else
-      finish_switch(w);
+    const bool apart = w.left->is_pinned() || w.action == leave_action::move;
+    if (TERN_LIKELY(!apart) || !finish_apart(w)) finish_switch(w);
   }
   if (w.held != nullptr) detach(w);
 }
