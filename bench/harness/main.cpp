@@ -122,7 +122,8 @@ void register_rows(program_state& program) {
         [&program, index](benchmark::State& state) { run_row(state, program, index); });
     registered->UseManualTime();
     std::optional<std::uint64_t> operations = program.chosen.operations;
-    if (!operations && r.fixed_operations) operations = r.fixed_operations(params, program.chosen.row_time_ms());
+    if (!operations && r.fixed_operations)
+      operations = r.fixed_operations(params, program.chosen.row_time_ms());
     if (operations) registered->Iterations(static_cast<benchmark::IterationCount>(*operations));
   }
 }

@@ -180,6 +180,11 @@ TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
   if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0 && w.held != nullptr)) mark_saved_slow(w, f);
 }
 
+// The runtime may be gone: the address tells the pool. Not inlined: it would have all registers saved at each end of a fiber.
+TERN_COLD inline void release_pooled_slot(fiber& f) noexcept {
+  stack_pool::of(stack_pool::locate(to_word(&f)).slot_bytes).release(&f);
+}
+
 // Gives a fiber's slot back. Requires: it has ended and nobody will look at it.
 inline void release_slot(fiber& f) noexcept {
   processor* p = current_processor();
@@ -191,8 +196,12 @@ inline void release_slot(fiber& f) noexcept {
     if (TERN_UNLIKELY(++p->free_count > max_local_slots)) p->home->drain_slots(*p, max_local_slots / 2);
     return;
   }
+<<<<<<< HEAD
   // The runtime may be gone: the address tells the pool.
   stack_pool::pool_of(&f).release(&f);
+=======
+  release_pooled_slot(f);
+>>>>>>> h-task
 }
 
 // What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.
