@@ -32,6 +32,7 @@
 #include <tern/sched/processor.hpp>
 #include <tern/sched/registry.hpp>
 #include <tern/sched/scheduler.hpp>
+#include <tern/sched/slots.hpp>
 #include <tern/sched/trace.hpp>
 
 namespace tern::inline v1::detail {
@@ -181,9 +182,7 @@ TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
 }
 
 // The runtime may be gone: the address tells the pool. Not inlined: it would have all registers saved at each end of a fiber.
-TERN_COLD inline void release_pooled_slot(fiber& f) noexcept {
-  stack_pool::of(stack_pool::locate(to_word(&f)).slot_bytes).release(&f);
-}
+TERN_COLD inline void release_pooled_slot(fiber& f) noexcept { stack_pool::pool_of(&f).release(&f); }
 
 // Gives a fiber's slot back. Requires: it has ended and nobody will look at it.
 inline void release_slot(fiber& f) noexcept {
@@ -196,12 +195,7 @@ inline void release_slot(fiber& f) noexcept {
     if (TERN_UNLIKELY(++p->free_count > max_local_slots)) p->home->drain_slots(*p, max_local_slots / 2);
     return;
   }
-<<<<<<< HEAD
-  // The runtime may be gone: the address tells the pool.
-  stack_pool::pool_of(&f).release(&f);
-=======
   release_pooled_slot(f);
->>>>>>> h-task
 }
 
 // What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include <tern/os/thread.hpp>
+#include <tern/sched/roomy_stack.hpp>
 #include <tern/sched/scheduler.hpp>
 
 namespace tern::inline v1::detail {
