@@ -189,7 +189,7 @@ struct pin_model {
     }
   }
 
-  // --- dispatch.hpp ----------------------------------------------------------------------------------------------------
+  // --- ready.hpp -------------------------------------------------------------------------------------------------------
 
   void wake(worker& w) {
     if (Breakage == breakage::early_request) processors[0].request.fetch_or(1, memory_order_seq_cst);

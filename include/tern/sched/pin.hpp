@@ -1,6 +1,6 @@
 // Pinning: a fiber that resumes on one OS thread only, for what belongs to a thread - a GL context, a JNI environment, a pthread mutex, errno.
 //
-// Context     this_thread::pin(). The worker's side is in worker_loop.hpp, the waker's in dispatch.hpp, what they share in pin_box.hpp.
+// Context     this_thread::pin(). The worker's side is in worker_loop.hpp, the waker's in ready.hpp, what they share in pin_box.hpp.
 // Structure   A pinned fiber's `home` is tagged, so that the compare with which each wake begins anyway sends it the cold way; its worker is
 //             in `pinned_to`, the depth of its pins in the upper half of `flags`. The worker counts the fibers that are pinned to it.
 // Protocol    Running   its processor has request_pins set: whichever way it leaves, no successor is picked on its stack, and the switch goes to
