@@ -60,6 +60,7 @@ namespace this_thread {
 /// From now on the running fiber resumes on this OS thread only, until unpin() has been called as often. The thread still runs other
 /// fibers while this one waits. Ends with the fiber. O(1); parks and wakes of a pinned fiber cost some ten nanoseconds more, and those from
 /// another thread may cost a wake of the thread. Nothing on a plain thread, which does not move. 65,536 nested pins end the process.
+/// In a task it pins the fiber that runs the task for the moment, not the task: unpin before the next co_await.
 inline void pin() noexcept {
   detail::worker* w;
   if (detail::fiber* f = detail::pinnable(w)) detail::pin_fiber(*w, *f);
