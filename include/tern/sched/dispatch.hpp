@@ -191,7 +191,7 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
 }
 
 // While hooks_armed is set. False: the collector or an inspector holds the fiber.
-inline bool admits(processor& p, fiber& f, const collector_hooks* h, std::uint32_t armed) noexcept {
+TERN_COLD inline bool admits(processor& p, fiber& f, const collector_hooks* h, std::uint32_t armed) noexcept {
   if (!(h != nullptr ? h->try_resume(p, f) : inspection_protocol<fiber>::try_resume(f.stack_state)))
     return false;
   if (h != nullptr && (f.flags & fiber::started) == 0) h->fiber_start(p, f);

@@ -95,7 +95,7 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
   return v;
 }
 
-inline void scheduler::follow_load(std::uint32_t n) noexcept {
+TERN_COLD inline void scheduler::follow_load(std::uint32_t n) noexcept {
   try {
     set_count(n);
   } catch (const std::bad_alloc&) {  // the next window asks again

@@ -27,7 +27,7 @@
 
 namespace tern::inline v1::detail {
 
-inline void scheduler::set_count(std::uint32_t n) {
+TERN_COLD inline void scheduler::set_count(std::uint32_t n) {
   if (dead_) dead_fatal();
   if (n == 0 || n > regular_)
     throw std::system_error(
@@ -67,7 +67,7 @@ inline void scheduler::set_count(std::uint32_t n) {
 }
 
 // To processor 0, whatever is in p's heap. In batches: others may wait for either lock.
-inline void scheduler::hand_over_timers(processor& p) noexcept {
+TERN_COLD inline void scheduler::hand_over_timers(processor& p) noexcept {
   constexpr int batch = 64;
   processor& to = at(0);
   bool first = false;

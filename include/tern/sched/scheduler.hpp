@@ -207,7 +207,7 @@ class scheduler {
   // has changed.
   void set_count(std::uint32_t n);
   // A processor that has been asked to retire: if it sleeps or is lent, a worker is made to run it, and so retires it.
-  void send_off(processor& p) noexcept {
+  TERN_COLD void send_off(processor& p) noexcept {
     if (idle_.rouse(p.idle)) return start(p);
     if (!idle_.adopt(p.idle)) return;
     lent_.fetch_sub(1, memory_order_seq_cst);
@@ -413,7 +413,7 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
 }
 
 // False: no memory.
-inline bool scheduler::provide_cache(processor& p) noexcept {
+TERN_COLD inline bool scheduler::provide_cache(processor& p) noexcept {
   if (p.cache != nullptr) return true;
   p.cache = create_cache();
   if (p.cache == nullptr) return false;
@@ -422,7 +422,7 @@ inline bool scheduler::provide_cache(processor& p) noexcept {
 }
 
 // A processor is in use from now on, and nobody runs it yet. Requires: the registry's lock.
-inline void scheduler::announce(processor& p) noexcept {
+TERN_COLD inline void scheduler::announce(processor& p) noexcept {
   if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) {
     h->processor_attach(p);
     h->processor_release(p);  // acquired by the worker when it comes

@@ -221,7 +221,7 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
   return true;
 }
 
-inline void scheduler::pass_on(worker& from, worker& to, bool searching) noexcept {
+TERN_COLD inline void scheduler::pass_on(worker& from, worker& to, bool searching) noexcept {
   processor& p = *from.held;
   if (!searching) idle_.join_search();
   detach(from);
@@ -231,7 +231,7 @@ inline void scheduler::pass_on(worker& from, worker& to, bool searching) noexcep
   signal(to);
 }
 
-inline bool scheduler::hand_over(worker& from, bool searching) noexcept {
+TERN_COLD inline bool scheduler::hand_over(worker& from, bool searching) noexcept {
   worker* to;
   {
     lock_scope hold{workers_lock_};
@@ -365,7 +365,7 @@ TERN_SWITCHES inline void run_processor(worker& w, processor& first) noexcept {
   if (w.held != nullptr) detach(w);
 }
 
-inline void scheduler::retire(worker& w) noexcept {
+TERN_COLD inline void scheduler::retire(worker& w) noexcept {
   processor& p = *w.held;
   inject_queue<fiber, &fiber::next>::batch batch;
   if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))

@@ -68,7 +68,7 @@ inline worker* scheduler::take_wanting_locked() noexcept {
 }
 
 // workers_lock_ is held.
-inline worker* scheduler::take_spare_locked() noexcept {
+TERN_COLD inline worker* scheduler::take_spare_locked() noexcept {
   if (worker* w = take_wanting_locked()) return w;
   worker* w = spares_.pop_front();
   if (w != nullptr) w->place = worker_place::busy;
@@ -87,7 +87,7 @@ inline worker* scheduler::take_worker() noexcept {
   return take_spare_locked();
 }
 
-inline worker* scheduler::take_unpinned_worker() noexcept {
+TERN_COLD inline worker* scheduler::take_unpinned_worker() noexcept {
   for (int attempt = 0; attempt < 2; ++attempt) {
     {
       lock_scope hold{workers_lock_};
@@ -105,7 +105,7 @@ inline worker* scheduler::take_unpinned_worker() noexcept {
   return nullptr;
 }
 
-inline void scheduler::want_processor(worker& w) noexcept {
+TERN_COLD inline void scheduler::want_processor(worker& w) noexcept {
   {
     lock_scope hold{workers_lock_};
     // Busy: it looks at its box when it has a processor, or becomes a spare. Wanting: others have been told.
@@ -119,7 +119,7 @@ inline void scheduler::want_processor(worker& w) noexcept {
 }
 
 // True: w, which runs no fibers any more, wants a processor; the caller serves it.
-inline bool scheduler::rest(worker& w) noexcept {
+TERN_COLD inline bool scheduler::rest(worker& w) noexcept {
   lock_scope hold{workers_lock_};
   if (!w.box.has_ready()) {
     w.place = worker_place::spare;

@@ -402,7 +402,8 @@ class channel : public detail::channel_base {
     return outcome::done;
   }
 
-  outcome receive_locked(void* to, detail::wait_core*& wake) noexcept {
+  // Inlined by decree: whether GCC does so by itself depends on how much else the translation unit holds, and a call is a fifth of a receive.
+  TERN_ALWAYS_INLINE outcome receive_locked(void* to, detail::wait_core*& wake) noexcept {
     if (size() > 0) {
       put(to, first());
       drop_first();
