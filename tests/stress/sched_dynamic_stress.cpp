@@ -1,4 +1,5 @@
-// The number of processors changes at random, and fibers are pinned at random, while others spawn, park, sleep, block, compute and end.
+// The number of processors changes at random, and fibers are pinned at random, while others, and tasks, start, park, sleep, block, compute
+// and end.
 // Nothing may be lost, doubled or left alive, and a pinned fiber never changes its thread.
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -37,10 +38,21 @@ struct world {
 
 [[gnu::noinline]] pid_t thread_id() { return ::gettid(); }
 
+tern::task<> nap(world& w, std::uint64_t seed) {
+  ++w.begun;
+  fast_random random{seed};
+  for (std::uint32_t i = random.below(6); i > 0; --i) {
+    co_await tern::this_task::yield();
+    co_await tern::this_task::sleep_for(std::chrono::microseconds(random.below(300)));
+  }
+  ++w.ended;
+}
+
 void life(world& w, std::uint64_t seed, int depth) {
   ++w.begun;
   fast_random random{seed};
   std::vector<tern::thread> children;
+  std::vector<tern::task_handle<>> tasks;
   std::vector<std::optional<tern::pin_scope>> pins(3);
   std::size_t pinned = 0;
   pid_t home = 0;
@@ -69,6 +81,7 @@ void life(world& w, std::uint64_t seed, int depth) {
         break;
       case 8:
         if (w.between.try_receive()) ++w.received;
+        tasks.push_back(tern::spawn_task(nap(w, child_seed)));
         break;
       case 9:
       case 10: {
@@ -101,6 +114,7 @@ void life(world& w, std::uint64_t seed, int depth) {
     if (pinned != 0 && thread_id() != home) ++w.moved;
   }
   children.clear();  // joins
+  tasks.clear();     // as well
   if (pinned != 0 && thread_id() != home) ++w.moved;
   ++w.ended;
 }

@@ -17,22 +17,16 @@
 #include <tern/gc.hpp>
 #include <tern/sched.hpp>
 
+#include "tests/support/comes_true.hpp"
+#include "tests/support/emulation.hpp"
+
 namespace {
 
 using namespace std::chrono_literals;
 using namespace tern::detail;
+using tern_test::comes_true;
 
 scheduler& scheduler_of(tern::runtime& rt) { return runtime_access::scheduler_of(rt); }
-
-template <class F>
-bool comes_true(F&& f) {
-  const auto end = std::chrono::steady_clock::now() + 60s;
-  while (!f()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    ::usleep(200);
-  }
-  return true;
-}
 
 // Every processor beyond the count has retired.
 bool settles(tern::runtime& rt) {
@@ -206,6 +200,22 @@ TEST(SchedDynamic, TimersMoveToAProcessorThatStays) {
   }
 }
 
+// Whoever has chosen a processor's heap for a timer may find that it has retired: nobody would ever look there.
+TEST(SchedDynamic, ATimerForARetiredProcessorGoesToOneThatStays) {
+  tern::runtime rt{{.processors = 2}};
+  on_each(rt, 2, [](unsigned) {});
+  rt.set_processors(1);
+  ASSERT_TRUE(settles(rt));
+  scheduler& s = scheduler_of(rt);
+  timer_node n;
+  n.deadline = os::now() + 3'600'000'000'000;
+  EXPECT_EQ(&start_timer(n, s.at(1)), &s.at(0));
+  EXPECT_EQ(n.home, &s.at(0));
+  EXPECT_EQ(s.at(1).timers.earliest(), os::never);
+  remove_timer(n, s.at(1));
+  EXPECT_EQ(s.at(0).timers.earliest(), os::never);
+}
+
 // A processor that was left behind in tern::blocking is taken away there; the fiber comes back elsewhere.
 TEST(SchedDynamic, ALentProcessorParks) {
   tern::runtime rt{{.processors = 4}};
@@ -339,8 +349,8 @@ TEST(SchedDynamic, TheCountFollowsTheLoad) {
 
 // At most a thousandth of a core: the monitor sleeps when nothing runs, whatever it counts while something does.
 TEST(SchedDynamic, AnIdleAutomaticRuntimeIsQuiet) {
-  if (asan_build || tsan_build || std::getenv("TERN_EMULATED") != nullptr)
-    GTEST_SKIP() << "threads that are not ours run as well";
+  if (asan_build || tsan_build || tern_test::is_emulated())
+    GTEST_SKIP() << "a sanitizer's or the emulator's own threads use CPU time of this process as well";
   tern::runtime rt{{.processors = 2, .max_processors = 4, .automatic_processors = true}};
   rt.run([] {});
   const auto cpu_ns = [] {

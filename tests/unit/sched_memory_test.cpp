@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -13,20 +12,11 @@
 #include <tern/sched.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/memory.hpp"
 
 namespace {
 
 using namespace tern::detail;
-
-// Resident set and page tables of this process, in bytes.
-double memory_now() {
-  std::ifstream status("/proc/self/status");
-  double sum = 0;
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("VmRSS:", 0) == 0 || line.rfind("VmPTE:", 0) == 0)
-      sum += std::strtod(line.c_str() + 6, nullptr) * 1024;
-  return sum;
-}
 
 // Waiters of a gate are woken all at once; the gate costs nothing per fiber but the waiter on its stack.
 struct gate {
@@ -62,7 +52,7 @@ TEST(SchedMemory, ParkedFibers) {
   rt.run([&] {
     gate g;
     std::atomic<long> arrived{0};
-    const double before = memory_now();
+    const double before = tern_test::memory_now();
     for (long i = 0; i < count; ++i) {
       tern::thread{[&] {
         ++arrived;
@@ -72,7 +62,7 @@ TEST(SchedMemory, ParkedFibers) {
     }
     while (arrived != count) tern::this_thread::yield();
     tern::this_thread::sleep_for(std::chrono::milliseconds(5));
-    const double each = (memory_now() - before) / static_cast<double>(count);
+    const double each = (tern_test::memory_now() - before) / static_cast<double>(count);
     std::printf("%ld parked fibers: %.0f bytes each, page tables included\n", count, each);
     // One OS page, 8 bytes of page table for every page of the slot that was touched, rounded up to tables, and the slot lists.
     EXPECT_LT(each, 4'600.0 / 4'096.0 * static_cast<double>(os::page_size()) + (wanted != nullptr ? 0 : 400));

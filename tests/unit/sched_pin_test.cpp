@@ -14,20 +14,13 @@
 #include <tern/sched.hpp>
 #include <tern/sync.hpp>
 
+#include "tests/support/comes_true.hpp"
+
 namespace {
 
 using namespace std::chrono_literals;
 using namespace tern::detail;
-
-template <class F>
-bool comes_true(F&& f) {
-  const auto end = std::chrono::steady_clock::now() + 60s;
-  while (!f()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    ::usleep(200);
-  }
-  return true;
-}
+using tern_test::comes_true;
 
 // Not cached across a switch by the compiler, as pthread_self() may be.
 [[gnu::noinline]] pid_t thread_id() { return ::gettid(); }
@@ -265,6 +258,28 @@ TEST(SchedPin, NobodyStarves) {
   }
   stop = true;
   for (tern::thread& t : fibers) t.join();
+}
+
+// Tasks and public forks have no place in a ring: they, too, have their turn beside a pinned fiber that only yields.
+TEST(SchedPin, TasksHaveTheirTurn) {
+  struct body {
+    static tern::task<> count(std::atomic<int>& turns) {
+      for (int i = 0; i < 100; ++i) {
+        ++turns;
+        co_await tern::this_task::yield();
+      }
+    }
+  };
+  tern::runtime rt{{.processors = 1, .max_extra_processors = 1}};
+  std::atomic<int> turns{0};
+  rt.run([&] {
+    const tern::pin_scope here;
+    auto task = tern::spawn_task(body::count(turns));
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (turns != 100 && std::chrono::steady_clock::now() < end) tern::this_thread::yield();
+    EXPECT_EQ(turns, 100);
+    task.join();
+  });
 }
 
 // An extra processor, added for a hog, retires under a pinned fiber.

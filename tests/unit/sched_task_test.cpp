@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -22,6 +21,7 @@
 #include <tern/sync.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/memory.hpp"
 #include "tests/support/seed.hpp"
 
 namespace {
@@ -244,7 +244,7 @@ TEST_P(SchedTask, AReadyTaskIsStolenFromBehindAHog) {
 
 // Tasks that wait nowhere but on each other are spread over the processors.
 TEST_P(SchedTask, ManyTasksUseAllProcessors) {
-  if (GetParam() == 1) GTEST_SKIP() << "one processor";
+  if (GetParam() == 1) GTEST_SKIP() << "there is no other processor";
   struct body {
     static tern::task<> work(std::atomic<std::uint64_t>& sum) {
       for (int i = 0; i < 20; ++i) {
@@ -488,16 +488,6 @@ TEST_P(SchedTask, RandomMix) {
   EXPECT_EQ(rt.statistics().live_tasks, 0u);
 }
 
-// Resident set and page tables of this process, in bytes.
-double memory_now() {
-  std::ifstream status("/proc/self/status");
-  double sum = 0;
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("VmRSS:", 0) == 0 || line.rfind("VmPTE:", 0) == 0)
-      sum += std::strtod(line.c_str() + 6, nullptr) * 1024;
-  return sum;
-}
-
 // A claim of scheduler.md: a few hundred bytes each, a million at a time.
 TEST(SchedTaskMemory, AMillionParked) {
   const bool measures = !tern::detail::asan_build && !tern::detail::tsan_build && !tern_test::is_emulated();
@@ -516,10 +506,10 @@ TEST(SchedTaskMemory, AMillionParked) {
         static_cast<void>(co_await tern::async_receive(gate));
       }
     };
-    const double before = memory_now();
+    const double before = tern_test::memory_now();
     for (std::size_t i = 0; i < count; ++i) all.push_back(tern::spawn_task(body::wait(arrived, gate)));
     arrived.wait();
-    const double each = (memory_now() - before) / static_cast<double>(count);
+    const double each = (tern_test::memory_now() - before) / static_cast<double>(count);
     std::printf("%zu parked tasks, %.0f bytes each (resident, page tables, handles)\n", count, each);
     if (measures && count >= 10'000) {
       EXPECT_LT(each, 400) << "bytes each";

@@ -16,7 +16,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,6 +30,7 @@
 #include <tern/sync.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/memory.hpp"
 #include "tests/support/seed.hpp"
 #include "tests/unit/gc_support.hpp"
 
@@ -495,14 +495,6 @@ TEST(tiny, a_dump_shows_them) {
 TEST(tiny, a_parked_one_costs_half_a_page) {
   if (!real) GTEST_SKIP() << larger_slots;
   if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own memory is counted";
-  const auto memory_now = [] {
-    std::ifstream status("/proc/self/status");
-    double sum = 0;
-    for (std::string line; std::getline(status, line);)
-      if (line.rfind("VmRSS:", 0) == 0 || line.rfind("VmPTE:", 0) == 0)
-        sum += std::strtod(line.c_str() + 6, nullptr) * 1024;
-    return sum;
-  };
   const char* wanted = std::getenv("TERN_PARKED");
   const int count = wanted != nullptr ? std::atoi(wanted) : 20'000;
   tern::runtime rt{promised(1)};
@@ -510,10 +502,10 @@ TEST(tiny, a_parked_one_costs_half_a_page) {
     tern::channel<int> gate{0};
     std::vector<tern::thread> all;
     all.reserve(static_cast<std::size_t>(count));
-    const double before = memory_now();
+    const double before = tern_test::memory_now();
     for (int i = 0; i < count; ++i) all.emplace_back(tiny, [&] { static_cast<void>(gate.receive()); });
     for (int i = 0; i < 4; ++i) tern::this_thread::yield();
-    const double each = (memory_now() - before) / count;
+    const double each = (tern_test::memory_now() - before) / count;
     std::printf("%d parked tiny fibers: %.0f bytes each, page tables and handles included\n", count, each);
     EXPECT_LT(each, 2400);
     gate.close();
@@ -521,8 +513,16 @@ TEST(tiny, a_parked_one_costs_half_a_page) {
   });
 }
 
-TEST(tiny_death, an_overflow_is_found_when_the_fiber_ends) {
-  if (!real) GTEST_SKIP() << larger_slots;
+class tiny_death : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!real) GTEST_SKIP() << larger_slots;
+    if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+  }
+};
+
+TEST_F(tiny_death, an_overflow_is_found_when_the_fiber_ends) {
   EXPECT_DEATH(
       {
         tern::runtime rt{promised(1)};
@@ -532,8 +532,7 @@ TEST(tiny_death, an_overflow_is_found_when_the_fiber_ends) {
       "tern: fatal: .*a fiber ran over the end of its stack");
 }
 
-TEST(tiny_death, an_overflow_is_found_when_the_fiber_waits) {
-  if (!real) GTEST_SKIP() << larger_slots;
+TEST_F(tiny_death, an_overflow_is_found_when_the_fiber_waits) {
   EXPECT_DEATH(
       {
         tern::runtime rt{promised(1)};

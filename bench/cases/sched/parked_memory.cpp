@@ -14,6 +14,15 @@
 namespace tern_bench {
 namespace {
 
+/// What the process has grown by since `before`, for so many tasks.
+void count_growth(measurement& m, const memory_use& before, std::size_t count) {
+  const memory_use now = memory_now();
+  const auto grown = static_cast<double>(now.resident_bytes - before.resident_bytes);
+  m.counters["bytes_per_op"] = grown / static_cast<double>(count);
+  m.counters["rss_bytes"] = grown;
+  m.counters["page_table_bytes"] = static_cast<double>(now.page_table_bytes - before.page_table_bytes);
+}
+
 template <class S>
 class parked_memory {
  public:
@@ -40,11 +49,7 @@ class parked_memory {
   void after_batch(measurement& m) {
     // The last to arrive may not wait yet; on one processor they do after they have had a turn.
     for (int i = 0; i < 16; ++i) S::yield();
-    const memory_use now = memory_now();
-    const auto count = static_cast<double>(count_);
-    m.counters["bytes_per_op"] = static_cast<double>(now.resident_bytes - before_.resident_bytes) / count;
-    m.counters["rss_bytes"] = static_cast<double>(now.resident_bytes - before_.resident_bytes);
-    m.counters["page_table_bytes"] = static_cast<double>(now.page_table_bytes - before_.page_table_bytes);
+    count_growth(m, before_, count_);
     gate_.close();
     for (auto& t : threads_) t.join();
     threads_.clear();
@@ -74,11 +79,7 @@ class parked_memory<tern_task> {
     return fold(0, count_);
   }
   void after_batch(measurement& m) {
-    const memory_use now = memory_now();
-    const auto count = static_cast<double>(count_);
-    m.counters["bytes_per_op"] = static_cast<double>(now.resident_bytes - before_.resident_bytes) / count;
-    m.counters["rss_bytes"] = static_cast<double>(now.resident_bytes - before_.resident_bytes);
-    m.counters["page_table_bytes"] = static_cast<double>(now.page_table_bytes - before_.page_table_bytes);
+    count_growth(m, before_, count_);
     gate_.close();
     for (auto& t : tasks_) t.join();
     tasks_.clear();

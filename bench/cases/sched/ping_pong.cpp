@@ -8,7 +8,7 @@
 // Best form      pthread: a rendezvous over one mutex and condition variables of its own per direction.
 #include <atomic>
 
-#include "bench/subjects/schedulers.hpp"
+#include "bench/cases/sched/round_trips.hpp"
 
 namespace tern_bench {
 namespace {
@@ -20,26 +20,12 @@ class ping_pong {
       : rounds_(static_cast<std::uint64_t>(p.value_or("rounds", 2048))),
         spinning_(p.value_or("spinning", 0) != 0) {}
   std::uint64_t operations() const { return rounds_; }
-  std::uint32_t run() { return spinning_ ? run_spinning() : run_waiting(); }
+  std::uint32_t run() {
+    return spinning_ ? run_spinning() : round_trips<S>(rounds_, [] {});
+  }
 
  private:
   using channel = typename S::template channel<std::uint64_t>;
-
-  std::uint32_t run_waiting() {
-    channel ping(0);
-    channel pong(0);
-    typename S::thread peer([&ping, &pong] {
-      while (const auto value = ping.receive()) pong.send(*value + 1);
-    });
-    std::uint32_t sum = 0;
-    for (std::uint64_t i = 0; i < rounds_; ++i) {
-      ping.send(i);
-      sum = fold(sum, pong.receive().value_or(0));
-    }
-    ping.close();
-    peer.join();
-    return sum;
-  }
 
   static std::uint64_t poll(channel& c) {
     for (;;) {

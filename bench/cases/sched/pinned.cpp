@@ -5,7 +5,7 @@
 // Kept equal     P processors, to which all threads are confined; messages of one word. The start of the second task, and its pinning,
 //                are inside the clock, spread over 2,048 round trips.
 // Best form      go: runtime.LockOSThread. pthread: a task is a thread anyway, so both rows are the same.
-#include "bench/subjects/schedulers.hpp"
+#include "bench/cases/sched/round_trips.hpp"
 
 namespace tern_bench {
 namespace {
@@ -17,20 +17,9 @@ class pinned {
       : rounds_(static_cast<std::uint64_t>(p.value_or("rounds", 2048))), pins_(p["pinned"] != 0) {}
   std::uint64_t operations() const { return rounds_; }
   std::uint32_t run() {
-    typename S::template channel<std::uint64_t> ping(0);
-    typename S::template channel<std::uint64_t> pong(0);
-    typename S::thread peer([&ping, &pong, pins = pins_] {
+    return round_trips<S>(rounds_, [pins = pins_] {
       if (pins) S::pin();
-      while (const auto value = ping.receive()) pong.send(*value + 1);
     });
-    std::uint32_t sum = 0;
-    for (std::uint64_t i = 0; i < rounds_; ++i) {
-      ping.send(i);
-      sum = fold(sum, pong.receive().value_or(0));
-    }
-    ping.close();
-    peer.join();
-    return sum;
   }
 
  private:

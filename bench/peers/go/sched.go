@@ -214,29 +214,15 @@ func pingPong(p params) work {
 	if p.or("spinning", 0) != 0 {
 		return pingPongSpinning(rounds)
 	}
-	return work{operations: rounds, run: func() uint32 {
-		ping, pong := make(chan uint64), make(chan uint64)
-		var wg sync.WaitGroup
-		wg.Add(1)
-		go func() {
-			for value := range ping {
-				pong <- value + 1
-			}
-			wg.Done()
-		}()
-		sum := uint32(0)
-		for i := 0; i < rounds; i++ {
-			ping <- uint64(i)
-			sum = fold(sum, <-pong)
-		}
-		close(ping)
-		wg.Wait()
-		return sum
-	}}
+	return roundTrips(rounds, false)
 }
 
 func pinned(p params) work {
-	rounds, pins := p.or("rounds", 2048), p.get("pinned") != 0
+	return roundTrips(p.or("rounds", 2048), p.get("pinned") != 0)
+}
+
+// roundTrips is over two unbuffered channels; pins: the goroutine that answers stays on its thread.
+func roundTrips(rounds int, pins bool) work {
 	return work{operations: rounds, run: func() uint32 {
 		ping, pong := make(chan uint64), make(chan uint64)
 		var wg sync.WaitGroup

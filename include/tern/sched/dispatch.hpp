@@ -403,6 +403,26 @@ inline void park(waiter& x, park_commit commit, void* argument) noexcept {
   park_thread(x, os::never, commit, argument);
 }
 
+// Owner of p. Puts a timer, whose deadline is set, into the heap that serves p, and tells whose that is. What is waited for may end, and a
+// task's frame with the timer be gone, before this returns.
+inline processor& start_timer(timer_node& n, processor& p) noexcept {
+  scheduler& s = *p.home;
+  bool first = false;
+  const auto insert_at = [&](processor& h) noexcept {
+    lock_scope hold{h.timers_lock};
+    if (TERN_UNLIKELY(!h.keeps_timers)) return false;
+    n.home = &h;
+    first = h.timers.insert(n);
+    return true;
+  };
+  processor* home = &s.timer_home(p);
+  // Not p's own, and it has retired since: processor 0 never does.
+  if (TERN_UNLIKELY(!insert_at(*home))) static_cast<void>(insert_at(*(home = &s.at(0))));
+  // An extra processor's timers lie in a regular one's heap, whose worker may sleep without knowing of this one.
+  if (TERN_UNLIKELY(first && home != &p)) s.recheck_sleeper(*home);
+  return *home;
+}
+
 // After a timed wait, also after a timeout: whoever fired it may still be at work on the node, under the lock. `home`: where it was
 // inserted. It may have moved since, once, to processor 0.
 inline void remove_timer(timer_node& n, processor& home) noexcept {
@@ -428,23 +448,10 @@ inline wake_reason park_until(waiter& x, os::nanoseconds deadline, park_commit c
   } else {
     processor* p = current_processor();
     if (p == nullptr) park_in_blocking();
-    scheduler& s = *p->home;
     x.timer.deadline = deadline;
-    bool first = false;
-    const auto insert_at = [&](processor& h) noexcept {
-      lock_scope hold{h.timers_lock};
-      if (TERN_UNLIKELY(!h.keeps_timers)) return false;
-      x.timer.home = &h;
-      first = h.timers.insert(x.timer);
-      return true;
-    };
-    processor* home = &s.timer_home(*p);
-    // Not ours, and it has retired since: processor 0 never does.
-    if (TERN_UNLIKELY(!insert_at(*home))) static_cast<void>(insert_at(*(home = &s.at(0))));
-    // An extra processor's timers lie in a regular one's heap, whose worker may sleep without knowing of this one.
-    if (TERN_UNLIKELY(first && home != p)) s.recheck_sleeper(*home);
+    processor& home = start_timer(x.timer, *p);
     park_fiber(x, commit, argument);
-    remove_timer(x.timer, *home);
+    remove_timer(x.timer, home);
   }
   return x.state.has_timed_out() ? wake_reason::timed_out : wake_reason::notified;
 }
@@ -470,19 +477,6 @@ inline bool unpark(wait_core& x, wake_place place) noexcept {
   if (!alone && !x.state.end(wait_state<>::notified, saved)) return false;
   if (saved) make_ready(*owner, place);
   return true;
-}
-
-// The wake of a task that is suspended in `x`, which nobody else ends. From its carrier; the task may go on elsewhere before this returns.
-inline void start_task_timer(task_timer& x, os::nanoseconds deadline) noexcept {
-  processor* p = current_processor();
-  processor& home = p->home->timer_home(*p);
-  x.timer.deadline = deadline;
-  bool first;
-  {
-    lock_scope hold{home.timers_lock};
-    first = home.timers.insert(x.timer);
-  }
-  if (TERN_UNLIKELY(first && &home != p)) home.home->recheck_sleeper(home);
 }
 
 // Gives way to the fibers that are queued on this processor.

@@ -223,7 +223,8 @@ class job_pool {
  public:
   /// In the runtime of the running fiber; elsewhere std::system_error(operation_not_permitted). Starts `least` fibers; throws
   /// std::system_error (EINVAL) when least exceeds most.
-  explicit job_pool(const job_pool_options& o = {}) : job_pool(detail::home_scheduler(), o) {}
+  explicit job_pool(const job_pool_options& o = {})
+      : job_pool(detail::home_scheduler("tern::job_pool outside a runtime: make it in a fiber"), o) {}
   job_pool(runtime& rt, const job_pool_options& o = {})
       : job_pool(detail::runtime_access::scheduler_of(rt), o) {}
   job_pool(const job_pool&) = delete;

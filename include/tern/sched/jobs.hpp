@@ -63,7 +63,9 @@ fiber* make_job_fiber(processor& p, const Call& call, std::string_view name) noe
   }
   void* place = reinterpret_cast<void*>(round_down(to_word(f) - sizeof(Call), 16));
   ::new (place) Call{call};
-  prepare_fiber(*f, *p.home, &p, 0);
+  f->flags = 0;
+  f->home = p.home;
+  prepare_fiber(*f, &p);
   set_name(*f, name);
   f->closure = place;
   f->body = &run_closure<Call>;

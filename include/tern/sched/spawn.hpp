@@ -56,11 +56,9 @@ TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t byte
   return *f;
 }
 
-// Fills in all that a fiber needs but its closure.
-TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, scheduler& s, processor* p, std::uint32_t flags) noexcept {
-  f.flags = flags;
+// Fills in all that a fiber needs but its closure. Requires: flags and home are set.
+TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, processor* p) noexcept {
   f.next = nullptr;
-  f.home = &s;
   f.join_word.store(fiber::join_running,
                     memory_order_relaxed);  // relaxed, all: published by stack_state and the queue
   f.wait_what.store(nullptr, memory_order_relaxed);
@@ -130,10 +128,9 @@ struct spawn_place {
 };
 
 // The runtime of the running fiber. Throws std::system_error(operation_not_permitted) outside any.
-TERN_COLD inline scheduler& home_scheduler() {
+TERN_COLD inline scheduler& home_scheduler(const char* otherwise) {
   if (worker* w = current_worker()) return *w->home;
-  throw std::system_error(std::make_error_code(std::errc::operation_not_permitted),
-                          "tern::thread outside a runtime: use runtime::spawn");
+  throw std::system_error(std::make_error_code(std::errc::operation_not_permitted), otherwise);
 }
 
 // Spawning is a call before the closure is made and one after, so that a place that spawns is some 150 bytes of code, not a
@@ -141,7 +138,7 @@ TERN_COLD inline scheduler& home_scheduler() {
 TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& o) {
   processor* p = current_processor();
   if (TERN_UNLIKELY(p == nullptr)) {
-    if (s == nullptr) s = &home_scheduler();
+    if (s == nullptr) s = &home_scheduler("tern::thread outside a runtime: use runtime::spawn");
   } else if (s == nullptr) {
     s = p->home;
   } else if (p->home != s) {
@@ -157,7 +154,7 @@ TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& 
 // Requires: begin_spawn(); f.closure and f.body are set.
 TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o,
                                        std::size_t closure_bytes) noexcept {
-  prepare_fiber(f, *f.home, p, f.flags);
+  prepare_fiber(f, p);
   make_context(f.saved_context, (f.flags & fiber::heap_closure) != 0 ? &f : f.closure, &fiber_entry);
   if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
   if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);

@@ -237,7 +237,8 @@ class task_sleep {
   template <task_like P>
   TERN_NOINLINE void await_suspend(std::coroutine_handle<P> h) noexcept {
     me_.suspend(h.promise().node);
-    start_task_timer(me_, deadline_);
+    me_.timer.deadline = deadline_;
+    static_cast<void>(start_timer(me_.timer, *current_processor()));
   }
   void await_resume() const noexcept {}
 
@@ -351,13 +352,7 @@ struct task_access {
   template <class T>
   static task_handle<T> start(scheduler* s, task<T>& t) {
     task_frame<T> f = t.frame_.take("tern::spawn_task");
-    if (s == nullptr) {
-      worker* w = current_worker();
-      if (w == nullptr)
-        throw std::system_error(std::make_error_code(std::errc::operation_not_permitted),
-                                "tern::spawn_task outside a runtime: give it one");
-      s = w->home;
-    }
+    if (s == nullptr) s = &home_scheduler("tern::spawn_task outside a runtime: give it one");
     task_node& n = f.promise().node;
     n.home = s;
     if (processor* p = processor_in(*s))

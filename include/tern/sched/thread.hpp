@@ -62,7 +62,6 @@ struct bound_call {
   }
 };
 
-// The runtime of the running fiber. Throws std::system_error(operation_not_permitted) outside any.
 struct thread_access;
 
 }  // namespace detail

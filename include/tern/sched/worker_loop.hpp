@@ -251,6 +251,8 @@ TERN_COLD inline fiber* take_turn(worker& w, bool searching, bool fresh) noexcep
     p.ran_pinned = false;
     if (fiber* f = pick_any(p)) return f;
     if (fiber* f = take_injected(p)) return f;
+    if (fiber* f = take_fork(p, p)) return f;
+    if (fiber* f = take_tasks(p)) return f;
   }
   if ((!fresh || !w.box.has_ready()) && s.wanting_.load(memory_order_seq_cst) != 0 &&
       s.hand_over(w, searching))
