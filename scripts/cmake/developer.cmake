@@ -1,6 +1,8 @@
 # What our own binaries are built with; nothing here reaches a user of tern::tern.
 #
-#   tern_defaults(<target>)   warnings and tern::tern for one of our own targets, bound at its start: tiny fibers need that
+#   tern_defaults(<target>)           warnings and tern::tern for one of our own targets, bound at its start: tiny fibers need that
+#   tern_compile_together(<target>)   some of its files are one translation unit, but in the debug preset: half as long to compile, since
+#                                     in a library of headers each unit has the whole of it
 #
 # Sanitizers are set for the whole directory tree, so that a dependency built from source gets them as well.
 
@@ -56,4 +58,15 @@ function(tern_defaults target)
   target_link_libraries(${target} PRIVATE tern::tern tern_warnings)
   target_link_options(${target} PRIVATE LINKER:-z,now)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
+endfunction()
+
+function(tern_compile_together target)
+  if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+    return()
+  endif()
+  get_target_property(sources ${target} SOURCES)
+  list(LENGTH sources count)
+  math(EXPR units "(${count} + 5) / 6")
+  math(EXPR batch "(${count} + ${units} - 1) / ${units}")
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
 endfunction()

@@ -14,22 +14,22 @@ namespace {
 
 using namespace tern::detail;
 
-struct item {
+struct deque_item {
   std::uint64_t payload = 0;  // plain: TSan sees a publication that orders too little
   atomic<std::uint32_t> taken{0};
 };
 
 template <std::size_t Capacity>
-void run(unsigned thieves, unsigned depth, std::uint64_t seed, std::size_t count) {
-  using deque_type = chase_lev_deque<item, Capacity>;
-  const auto items = std::make_unique<item[]>(count);
+void contend(unsigned thieves, unsigned depth, std::uint64_t seed, std::size_t count) {
+  using deque_type = chase_lev_deque<deque_item, Capacity>;
+  const auto items = std::make_unique<deque_item[]>(count);
   const auto deque = std::make_unique<deque_type>();
   atomic<bool> done{false};
   atomic<std::size_t> wrong{0};
   atomic<std::size_t> stolen{0};
   atomic<unsigned> started{0};
 
-  const auto consume = [&](item* it) {
+  const auto consume = [&](deque_item* it) {
     const auto index = static_cast<std::size_t>(it - items.get());
     if (it->payload != index + 1) wrong.fetch_add(1, memory_order_relaxed);
     if (it->taken.fetch_add(1, memory_order_relaxed) != 0) wrong.fetch_add(1, memory_order_relaxed);
@@ -62,14 +62,14 @@ void run(unsigned thieves, unsigned depth, std::uint64_t seed, std::size_t count
     }
     if (random.below(64) == 0) std::this_thread::yield();
     for (unsigned n = 1 + random.below(depth); n > 0; --n) {
-      item* it = deque->take();
+      deque_item* it = deque->take();
       if (it == nullptr) break;
       consume(it);
     }
     // On a machine with few processors the thieves come to run only where the owner lets them, now and then with items left.
     if (random.below(128) == 0) std::this_thread::yield();
   }
-  while (item* it = deque->take()) consume(it);
+  while (deque_item* it = deque->take()) consume(it);
   done.store(true, memory_order_release);
   for (std::thread& t : threads) t.join();
   EXPECT_EQ(wrong.load(), 0U);
@@ -81,14 +81,15 @@ void run(unsigned thieves, unsigned depth, std::uint64_t seed, std::size_t count
 }
 
 TEST(chase_lev_stress, last_item) {
-  run<4>(1, 1, tern_test::seed(), tern_test::scale(std::size_t{TERN_PERTURB ? 500'000 : 1'500'000}));
+  contend<4>(1, 1, tern_test::seed(), tern_test::scale(std::size_t{TERN_PERTURB ? 500'000 : 1'500'000}));
 }
 TEST(chase_lev_stress, two_items_three_thieves) {
-  run<2>(3, 2, tern_test::seed() + 100, tern_test::scale(std::size_t{TERN_PERTURB ? 300'000 : 1'000'000}));
+  contend<2>(3, 2, tern_test::seed() + 100,
+             tern_test::scale(std::size_t{TERN_PERTURB ? 300'000 : 1'000'000}));
 }
 TEST(chase_lev_stress, deep) {
-  run<256>(3, 200, tern_test::seed() + 200,
-           tern_test::scale(std::size_t{TERN_PERTURB ? 600'000 : 3'000'000}));
+  contend<256>(3, 200, tern_test::seed() + 200,
+               tern_test::scale(std::size_t{TERN_PERTURB ? 600'000 : 3'000'000}));
 }
 
 }  // namespace

@@ -15,25 +15,25 @@ namespace {
 
 using namespace tern::detail;
 
-struct item {
+struct ring_item {
   std::uint64_t payload = 0;  // plain: TSan sees a publication that orders too little
-  item* next = nullptr;
+  ring_item* next = nullptr;
   atomic<std::uint32_t> taken{0};
 };
 
 constexpr std::uint64_t cipher = 0x5bd1e995u;
 
 template <std::size_t Capacity>
-void run(unsigned thieves, std::uint64_t seed, std::size_t count) {
-  using ring_type = run_queue<item, Capacity>;
-  const auto items = std::make_unique<item[]>(count);
+void race(unsigned thieves, std::uint64_t seed, std::size_t count) {
+  using ring_type = run_queue<ring_item, Capacity>;
+  const auto items = std::make_unique<ring_item[]>(count);
   std::vector<std::unique_ptr<ring_type>> rings;
   for (unsigned i = 0; i <= thieves; ++i) rings.push_back(std::make_unique<ring_type>(0xffff'ff00u + i));
-  inject_queue<item, &item::next> inject;
+  inject_queue<ring_item, &ring_item::next> inject;
   atomic<std::size_t> taken{0};
   atomic<std::size_t> wrong{0};
 
-  const auto consume = [&](item* it) {
+  const auto consume = [&](ring_item* it) {
     const auto index = static_cast<std::size_t>(it - items.get());
     if (it->payload != index * cipher) wrong.fetch_add(1, memory_order_relaxed);
     if (it->taken.fetch_add(1, memory_order_relaxed) != 0) wrong.fetch_add(1, memory_order_relaxed);
@@ -49,26 +49,26 @@ void run(unsigned thieves, std::uint64_t seed, std::size_t count) {
         typename decltype(inject)::batch batch;
         for (std::size_t i = 0; i < burst && next < count; ++i, ++next) {
           items[next].payload = next * cipher;
-          mine.push(&items[next], [&](item* it) { batch.push_back(it); });
+          mine.push(&items[next], [&](ring_item* it) { batch.push_back(it); });
         }
         inject.push(batch);
       }
       for (unsigned k = random.below(static_cast<std::uint32_t>(Capacity)); k > 0; --k) {
-        item* it = mine.pop();
+        ring_item* it = mine.pop();
         if (it == nullptr) break;
         consume(it);
       }
       switch (random.below(4)) {
         case 0:
-          if (item* it = inject.pop()) consume(it);
+          if (ring_item* it = inject.pop()) consume(it);
           break;
         case 1:
-          if (item* it = rings[random.below(thieves + 1)]->steal_one()) consume(it);
+          if (ring_item* it = rings[random.below(thieves + 1)]->steal_one()) consume(it);
           break;
         default: {
           const unsigned victim = random.below(thieves + 1);
           if (victim == self) break;
-          if (item* it = rings[victim]->steal_into(mine))
+          if (ring_item* it = rings[victim]->steal_into(mine))
             consume(it);
           else if (random.below(16) == 0)
             std::this_thread::yield();
@@ -87,13 +87,13 @@ void run(unsigned thieves, std::uint64_t seed, std::size_t count) {
 }
 
 TEST(run_queue_stress, tiny_ring_one_thief) {
-  run<4>(1, tern_test::seed(), tern_test::scale(std::size_t{400'000}));
+  race<4>(1, tern_test::seed(), tern_test::scale(std::size_t{400'000}));
 }
 TEST(run_queue_stress, tiny_ring_three_thieves) {
-  run<4>(3, tern_test::seed() + 100, tern_test::scale(std::size_t{300'000}));
+  race<4>(3, tern_test::seed() + 100, tern_test::scale(std::size_t{300'000}));
 }
 TEST(run_queue_stress, full_size_three_thieves) {
-  run<256>(3, tern_test::seed() + 200, tern_test::scale(std::size_t{TERN_PERTURB ? 300'000 : 1'000'000}));
+  race<256>(3, tern_test::seed() + 200, tern_test::scale(std::size_t{TERN_PERTURB ? 300'000 : 1'000'000}));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 using namespace tern::detail;
 
-struct world {
+struct changing_world {
   tern::runtime* runtime = nullptr;
   unsigned most = 1;
   std::atomic<long> begun{0};
@@ -38,7 +38,7 @@ struct world {
 
 [[gnu::noinline]] pid_t thread_id() { return ::gettid(); }
 
-tern::task<> nap(world& w, std::uint64_t seed) {
+tern::task<> nap(changing_world& w, std::uint64_t seed) {
   ++w.begun;
   fast_random random{seed};
   for (std::uint32_t i = random.below(6); i > 0; --i) {
@@ -48,7 +48,7 @@ tern::task<> nap(world& w, std::uint64_t seed) {
   ++w.ended;
 }
 
-void life(world& w, std::uint64_t seed, int depth) {
+void changing_life(changing_world& w, std::uint64_t seed, int depth) {
   ++w.begun;
   fast_random random{seed};
   std::vector<tern::thread> children;
@@ -68,7 +68,8 @@ void life(world& w, std::uint64_t seed, int depth) {
         break;
       case 4:
       case 5:
-        if (depth > 0) children.emplace_back([&w, child_seed, depth] { life(w, child_seed, depth - 1); });
+        if (depth > 0)
+          children.emplace_back([&w, child_seed, depth] { changing_life(w, child_seed, depth - 1); });
         break;
       case 6:
         if (!children.empty()) {
@@ -120,7 +121,7 @@ void life(world& w, std::uint64_t seed, int depth) {
 }
 
 void run_round(std::uint64_t seed, unsigned most, bool automatic) {
-  world w;
+  changing_world w;
   {
     tern::runtime rt{{.processors = 1 + static_cast<unsigned>(seed % most),
                       .max_processors = most,
@@ -139,7 +140,7 @@ void run_round(std::uint64_t seed, unsigned most, bool automatic) {
       fast_random random{seed ^ 0x5bd1};
       while (!stop) {
         const std::uint64_t child_seed = random.next();
-        rt.spawn([&w, child_seed] { life(w, child_seed, 1); }).join();
+        rt.spawn([&w, child_seed] { changing_life(w, child_seed, 1); }).join();
         w.between.send(1);
         ++w.sent;
         if (w.between.try_receive()) ++w.received;
@@ -158,7 +159,7 @@ void run_round(std::uint64_t seed, unsigned most, bool automatic) {
     rt.run([&] {
       tern::nursery n;
       for (int i = 0; i < 120; ++i)
-        n.spawn([&w, seed, i] { life(w, seed + static_cast<std::uint64_t>(i) * 977, 2); });
+        n.spawn([&w, seed, i] { changing_life(w, seed + static_cast<std::uint64_t>(i) * 977, 2); });
       n.wait();
     });
     stop = true;

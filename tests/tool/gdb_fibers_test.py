@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-PROGRAM = os.path.join(os.environ["TERN_BUILD_DIR"], "tests", "unit_sched_dump_test")
+PROGRAM = os.path.join(os.environ["TERN_BUILD_DIR"], "tests", "unit_sched")
 SCRIPT = os.path.join(os.environ["TERN_SOURCE_DIR"], "scripts", "gdb", "tern_gdb.py")
 ARGUMENTS = ["--gtest_also_run_disabled_tests", "--gtest_filter=SchedDump.DISABLED_HoldStillForADebugger", "--gtest_brief=1"]
 
@@ -40,8 +40,6 @@ def main():
         skip("gdb is not here")
     if "HAS_PYTHON" not in gdb("python print('HAS_' + 'PYTHON')"):
         skip("this gdb has no Python")
-    if not os.path.exists(PROGRAM):
-        skip(f"{os.path.basename(PROGRAM)} is not built")
     at_the_stop = ["break dump_cases::hold_still", "run"]
     listed = gdb(*at_the_stop, "echo == list\\n", "info fibers")
     if re.search(r"ptrace|could not (run|start)|not permitted", listed, re.I):

@@ -16,14 +16,14 @@ using gc_test::live_objects;
 using gc_test::on_thread;
 using gc_test::verified;
 
-struct node {
-  gc::member<node> next;
-  gc::member<node> other;
+struct two_way {
+  gc::member<two_way> next;
+  gc::member<two_way> other;
   long value = 0;
   void trace(gc::visitor& v) const { v(next, other); }
 };
 
-long sum_of(const node* n) {
+long sum_of(const two_way* n) {
   long s = 0;
   for (; n != nullptr; n = n->next) s += n->value;
   return s;
@@ -33,8 +33,8 @@ TEST(gc_collect, a_dropped_cycle_is_freed) {
   verified v;
   on_thread([] {
     for (int i = 0; i < 1000; ++i) {
-      node* a = gc::make<node>();
-      node* b = gc::make<node>();
+      two_way* a = gc::make<two_way>();
+      two_way* b = gc::make<two_way>();
       a->next = b;
       b->next = a;
       a->other = a;
@@ -47,10 +47,10 @@ TEST(gc_collect, a_dropped_cycle_is_freed) {
 TEST(gc_collect, a_long_list_lives_and_dies_without_recursion) {
   verified v;
   const long n = tern_test::scale(1'200'000L);
-  gc::handle<node> keep;
+  gc::handle<two_way> keep;
   on_thread([&] {
     for (long i = 0; i < n; ++i) {
-      node* x = gc::make<node>();
+      two_way* x = gc::make<two_way>();
       x->value = i;
       x->next = keep;
       keep = x;
@@ -64,8 +64,8 @@ TEST(gc_collect, a_long_list_lives_and_dies_without_recursion) {
   EXPECT_EQ(v.lost(), 0u);
 }
 
-node* tree(int depth) {
-  node* n = gc::make<node>();
+two_way* tree(int depth) {
+  two_way* n = gc::make<two_way>();
   n->value = 1;
   if (depth > 0) {
     n->next = tree(depth - 1);
@@ -73,13 +73,13 @@ node* tree(int depth) {
   }
   return n;
 }
-long count(const node* n) { return n == nullptr ? 0 : n->value + count(n->next) + count(n->other); }
+long count(const two_way* n) { return n == nullptr ? 0 : n->value + count(n->next) + count(n->other); }
 
 TEST(gc_collect, trees_survive_cycles_that_run_while_they_grow) {
   verified v;
   gc::set_minimum_heap(1 << 16);
   on_thread([] {
-    gc::handle<node> keep{tree(14)};
+    gc::handle<two_way> keep{tree(14)};
     for (int i = 0; i < 40; ++i) EXPECT_EQ(count(tree(10)), 2047);
     EXPECT_EQ(count(keep), 32767);
   });
@@ -137,11 +137,11 @@ TEST(gc_collect, a_pointer_past_the_end_keeps_what_ends_there) {
 
 TEST(gc_collect, registers_are_roots) {
   on_thread([] {
-    node* n = gc::make<node>();
+    two_way* n = gc::make<two_way>();
     n->value = 1;
     // The loop keeps its pointer in a register where the compiler can; the safepoints in make must find it there.
     for (int i = 0; i < 300'000; ++i) {
-      node* m = gc::make<node>();
+      two_way* m = gc::make<two_way>();
       m->value = n->value + 1;
       n = m;
     }
@@ -154,11 +154,11 @@ TEST(gc_collect, arrays_of_members_hold_their_objects) {
   verified v;
   on_thread([] {
     for (const std::size_t n : {0u, 1u, 3u, 100u, 3000u, 200'000u}) {
-      gc::handle<gc::array<gc::member<node>>> a{gc::make_array<gc::member<node>>(n)};
+      gc::handle<gc::array<gc::member<two_way>>> a{gc::make_array<gc::member<two_way>>(n)};
       ASSERT_EQ(a->size(), n);
       for (std::size_t i = 0; i < n; ++i) {
         EXPECT_EQ((*a)[i].get(), nullptr);
-        (*a)[i] = gc::make<node>();
+        (*a)[i] = gc::make<two_way>();
         (*a)[i]->value = static_cast<long>(i);
       }
       gc::collect();
@@ -264,15 +264,15 @@ TEST(gc_collect, arrays_destroy_their_elements) {
 TEST(gc_collect, handles_hold_move_and_let_go) {
   on_thread([] {
     const std::uint64_t before = gc::read_statistics().handles;
-    std::vector<gc::handle<node>> many;
+    std::vector<gc::handle<two_way>> many;
     for (int i = 0; i < 1000; ++i) {
-      many.emplace_back(gc::make<node>());
+      many.emplace_back(gc::make<two_way>());
       many.back()->value = i;
     }
     gc::collect();
     for (int i = 0; i < 1000; ++i) EXPECT_EQ(many[static_cast<std::size_t>(i)]->value, i);
-    gc::handle<node> a{many[5]};
-    gc::handle<node> b{std::move(a)};
+    gc::handle<two_way> a{many[5]};
+    gc::handle<two_way> b{std::move(a)};
     EXPECT_EQ(a.get(), nullptr);
     EXPECT_EQ(b->value, 5);
     a = std::move(b);
@@ -288,14 +288,14 @@ TEST(gc_collect, handles_hold_move_and_let_go) {
 }
 
 TEST(gc_collect, weak_references_are_cleared_when_their_object_is_gone) {
-  gc::weak<node> w;
-  gc::handle<node> h;
+  gc::weak<two_way> w;
+  gc::handle<two_way> h;
   on_thread([&] {
-    h = gc::make<node>();
+    h = gc::make<two_way>();
     h->value = 11;
     w = h.get();
-    for (int i = 0; i < 100; ++i) gc::make<node>();
-    node* n = w.lock();
+    for (int i = 0; i < 100; ++i) gc::make<two_way>();
+    two_way* n = w.lock();
     ASSERT_NE(n, nullptr);
     EXPECT_EQ(n->value, 11);
   });
@@ -303,7 +303,7 @@ TEST(gc_collect, weak_references_are_cleared_when_their_object_is_gone) {
   on_thread([&] {
     gc::attach_thread here;
     EXPECT_NE(w.lock(), nullptr);
-    gc::weak<node> copy{w};
+    gc::weak<two_way> copy{w};
     EXPECT_NE(copy.lock(), nullptr);
   });
   h.reset();
@@ -316,19 +316,19 @@ TEST(gc_collect, weak_references_are_cleared_when_their_object_is_gone) {
 
 TEST(gc_collect, members_copy_swap_and_exchange) {
   on_thread([] {
-    node* a = gc::make<node>();
-    node* b = gc::make<node>();
-    gc::member<node> x{a};
-    gc::member<node> y{b};
+    two_way* a = gc::make<two_way>();
+    two_way* b = gc::make<two_way>();
+    gc::member<two_way> x{a};
+    gc::member<two_way> y{b};
     swap(x, y);
     EXPECT_EQ(x.get(), b);
     EXPECT_EQ(x.exchange(a), b);
-    gc::member<const node> c{x};
+    gc::member<const two_way> c{x};
     EXPECT_EQ(c.get(), a);
     x = nullptr;
     EXPECT_FALSE(x);
-    gc::atomic_member<node> m{a};
-    node* expected = b;
+    gc::atomic_member<two_way> m{a};
+    two_way* expected = b;
     EXPECT_FALSE(m.compare_exchange(expected, b));
     EXPECT_EQ(expected, a);
     EXPECT_TRUE(m.compare_exchange(expected, b));
@@ -369,7 +369,7 @@ TEST(gc_collect, more_than_there_is_throws_and_the_heap_goes_on) {
     // More than the reservation in one piece: refused after a collection.
     EXPECT_THROW(gc::make_array<char>(std::size_t{1} << 40), std::bad_alloc);
     EXPECT_THROW(gc::make_array<char>(~std::size_t{0}), std::bad_alloc);
-    EXPECT_NE(gc::make<node>(), nullptr);
+    EXPECT_NE(gc::make<two_way>(), nullptr);
   });
 }
 

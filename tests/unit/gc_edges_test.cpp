@@ -24,15 +24,10 @@ namespace {
 
 namespace gc = tern::gc;
 namespace internal = tern::detail::gc;
+using gc_test::node;
 using gc_test::on_thread;
 using gc_test::verified;
 using internal::test_point;
-
-struct node {
-  gc::member<node> next;
-  long value = 0;
-  void trace(gc::visitor& v) const { v(next); }
-};
 
 // A shape that nothing else uses: its lock stands still for whoever goes over all shapes.
 struct stop_sign {

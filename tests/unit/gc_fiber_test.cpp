@@ -15,14 +15,12 @@ namespace {
 
 using namespace std::chrono_literals;
 namespace gc = tern::gc;
+using gc_test::hold_marker;
+using gc_test::hold_ms;
+using gc_test::holding;
 using gc_test::live_objects;
+using gc_test::node;
 using gc_test::verified;
-
-struct node {
-  gc::member<node> next;
-  long value = 0;
-  void trace(gc::visitor& v) const { v(next); }
-};
 
 node* make_list(long n, long value) {
   node* head = nullptr;
@@ -191,17 +189,6 @@ TEST_P(gc_fiber, a_fiber_resumed_elsewhere_takes_its_roots_along) {
 }
 
 // The same as for plain threads: the marker is held for a second while fibers on every processor allocate and store.
-std::atomic<int> hold_ms{0};
-std::atomic<bool> holding{false};
-void hold_marker(tern::detail::gc::test_point p) noexcept {
-  if (p != tern::detail::gc::test_point::mid_mark) return;
-  if (const int ms = hold_ms.exchange(0); ms != 0) {
-    holding = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
-    holding = false;
-  }
-}
-
 TEST_P(gc_fiber, every_fiber_goes_on_while_the_marker_is_held) {
   tern::runtime rt{{.processors = GetParam()}};
   rt.run([&] {

@@ -1,6 +1,8 @@
 // What the collector's tests share.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <thread>
@@ -9,6 +11,12 @@
 #include <tern/gc.hpp>
 
 namespace gc_test {
+
+struct node {
+  tern::gc::member<node> next;
+  long value = 0;
+  void trace(tern::gc::visitor& v) const { v(next); }
+};
 
 // Runs f on a thread of its own: when it is gone, so are the words that its stack held.
 template <class F>
@@ -44,5 +52,17 @@ class verified {
  private:
   tern::gc::statistics before_;
 };
+
+// As testing.at: holds the marker once in the middle of marking, for hold_ms.
+inline std::atomic<int> hold_ms{0};
+inline std::atomic<bool> holding{false};
+inline void hold_marker(tern::detail::gc::test_point p) noexcept {
+  if (p != tern::detail::gc::test_point::mid_mark) return;
+  if (const int ms = hold_ms.exchange(0); ms != 0) {
+    holding = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    holding = false;
+  }
+}
 
 }  // namespace gc_test

@@ -12,15 +12,13 @@
 namespace {
 
 namespace gc = tern::gc;
+using gc_test::hold_marker;
+using gc_test::hold_ms;
+using gc_test::holding;
 using gc_test::live_objects;
+using gc_test::node;
 using gc_test::on_thread;
 using gc_test::verified;
-
-struct node {
-  gc::member<node> next;
-  long value = 0;
-  void trace(gc::visitor& v) const { v(next); }
-};
 
 TEST(gc_thread, threads_come_and_go_while_cycles_run) {
   verified v;
@@ -135,17 +133,6 @@ TEST(gc_thread, without_managed_access_lets_a_cycle_pass) {
 }
 
 // The collector is concurrent in truth: its marker is held in the middle of marking for a second, and every mutator goes on.
-std::atomic<int> hold_ms{0};
-std::atomic<bool> holding{false};
-void hold_marker(tern::detail::gc::test_point p) noexcept {
-  if (p != tern::detail::gc::test_point::mid_mark) return;
-  if (const int ms = hold_ms.exchange(0); ms != 0) {
-    holding = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
-    holding = false;
-  }
-}
-
 TEST(gc_thread, every_mutator_goes_on_while_the_marker_is_held) {
   gc::handle<node> list;
   on_thread([&] {

@@ -19,12 +19,14 @@
 
 #include "tests/support/comes_true.hpp"
 #include "tests/support/emulation.hpp"
+#include "tests/support/error_of.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using namespace tern::detail;
 using tern_test::comes_true;
+using tern_test::error_of;
 
 scheduler& scheduler_of(tern::runtime& rt) { return runtime_access::scheduler_of(rt); }
 
@@ -52,30 +54,23 @@ void on_each(tern::runtime& rt, unsigned n, F f) {
   for (tern::thread& t : fibers) t.join();
 }
 
-template <class F>
-int error_of(F&& f) {
-  try {
-    f();
-  } catch (const std::system_error& e) {
-    return e.code().value();
-  }
-  return 0;
-}
-
 TEST(SchedDynamic, ACountThatCannotBeIsRefused) {
-  EXPECT_EQ(error_of([] { tern::runtime rt{{.processors = 3, .max_processors = 2}}; }), EINVAL);
-  EXPECT_EQ(error_of([] { tern::runtime rt{{.processors = 1, .max_processors = 257}}; }), EINVAL);
+  EXPECT_EQ(error_of([] { tern::runtime rt{{.processors = 3, .max_processors = 2}}; }),
+            std::errc::invalid_argument);
+  EXPECT_EQ(error_of([] { tern::runtime rt{{.processors = 1, .max_processors = 257}}; }),
+            std::errc::invalid_argument);
   tern::runtime rt{{.processors = 2, .max_processors = 3}};
   EXPECT_EQ(rt.processors(), 2U);
-  EXPECT_EQ(error_of([&] { rt.set_processors(0); }), EINVAL);
-  EXPECT_EQ(error_of([&] { rt.set_processors(4); }), EINVAL);
+  EXPECT_EQ(error_of([&] { rt.set_processors(0); }), std::errc::invalid_argument);
+  EXPECT_EQ(error_of([&] { rt.set_processors(4); }), std::errc::invalid_argument);
   EXPECT_EQ(rt.processors(), 2U);
   rt.set_processors(3);
   EXPECT_EQ(rt.processors(), 3U);
   rt.set_processors(3);
   EXPECT_EQ(rt.statistics().processor_count, 3U);
   tern::runtime plain{{.processors = 2}};
-  EXPECT_EQ(error_of([&] { plain.set_processors(3); }), EINVAL) << "the cap is what it began with";
+  EXPECT_EQ(error_of([&] { plain.set_processors(3); }), std::errc::invalid_argument)
+      << "the cap is what it began with";
 }
 
 TEST(SchedDynamic, MoreProcessorsRunMoreFibersAtOnce) {

@@ -21,28 +21,20 @@
 #include <tern/sync.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/error_of.hpp"
 #include "tests/support/memory.hpp"
 #include "tests/support/seed.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
+using tern_test::error_of;
 
 class SchedTask : public testing::TestWithParam<unsigned> {
  protected:
   tern::runtime rt{{.processors = GetParam()}};
 };
 INSTANTIATE_TEST_SUITE_P(Processors, SchedTask, testing::Values(1u, 2u, 4u));
-
-template <class F>
-std::errc error_of(F&& f) {
-  try {
-    f();
-  } catch (const std::system_error& e) {
-    return static_cast<std::errc>(e.code().value());
-  }
-  return {};
-}
 
 tern::task<int> one() { co_return 1; }
 tern::task<int> sum_to(int n) {

@@ -15,24 +15,17 @@
 #include <tern/sched.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/error_of.hpp"
 
 namespace {
+
+using tern_test::error_of;
 
 class SchedThread : public testing::TestWithParam<unsigned> {
  protected:
   tern::runtime rt{{.processors = GetParam()}};
 };
 INSTANTIATE_TEST_SUITE_P(Processors, SchedThread, testing::Values(1u, 2u, 4u));
-
-template <class F>
-std::error_code error_of(F&& f) {
-  try {
-    f();
-  } catch (const std::system_error& e) {
-    return e.code();
-  }
-  return {};
-}
 
 TEST_P(SchedThread, RunReturnsWhatTheFunctionReturns) {
   EXPECT_EQ(rt.run([] { return 42; }), 42);

@@ -1,7 +1,5 @@
 // A thread that wakes a runtime's last fiber may still be at work on that wake when the fiber, and the runtime, have ended.
 // Under ASan a touch of the runtime after its end is seen.
-#define TERN_PERTURB 1
-
 #include <gtest/gtest.h>
 
 #include <atomic>
