@@ -41,7 +41,7 @@ class batch_lifo {
   std::size_t rounds_;
 };
 
-const registration<batch_lifo, allocators> registered{{
+const registration<batch_lifo, allocators> batch_lifo_registered{{
     .area = "alloc",
     .name = "batch_lifo",
     .smoke = {{"size", 64}, {"batch", 64}},

@@ -29,7 +29,7 @@ class large {
   std::size_t size_;
 };
 
-const registration<large, allocators> registered{{
+const registration<large, allocators> large_registered{{
     .area = "alloc",
     .name = "large",
     .smoke = {{"size", 65536}},

@@ -75,7 +75,7 @@ class larson {
   std::vector<padded> sums_;
 };
 
-const registration<larson, allocators> registered{{
+const registration<larson, allocators> larson_registered{{
     .area = "alloc",
     .name = "larson",
     .smoke = {{"threads", 2}},

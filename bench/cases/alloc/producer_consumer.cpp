@@ -81,7 +81,7 @@ class producer_consumer {
   crew crew_;
 };
 
-const registration<producer_consumer, allocators> registered{{
+const registration<producer_consumer, allocators> producer_consumer_registered{{
     .area = "alloc",
     .name = "producer_consumer",
     .smoke = {{"size", 64}},
