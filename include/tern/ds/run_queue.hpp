@@ -49,7 +49,8 @@ class run_queue {
 
   // Owner only. False if the ring is full. `publish` is release, or seq_cst where the caller next reads a word of the idle
   // protocol with seq_cst and a processor going idle may miss the item otherwise. O(1).
-  [[nodiscard]] bool try_push(T* item, memory_order publish = memory_order_release) noexcept {
+  [[nodiscard]] TERN_ALWAYS_INLINE bool try_push(T* item,
+                                                 memory_order publish = memory_order_release) noexcept {
     // acquire: pairs with the release of every CAS on head; else the slot may be overwritten before its taker has read it.
     const index head = head_.load(memory_order_acquire);
     const index tail = tail_.load(memory_order_relaxed);  // relaxed: owner's own word
@@ -58,6 +59,21 @@ class run_queue {
     // release at least: pairs with the acquire of grab(); else a thief reads an old slot, or an item not yet written.
     tail_.store(tail + 1, publish);
     return true;
+  }
+
+  // Owner only. A push whose last step, the store of `value` to `word` (release), is left to the caller: for a fiber that publishes itself
+  // with the very last store that it does. `word` is null if the ring is full. O(1).
+  struct prepared_push {
+    typename Atomics::template atomic<index>* word;
+    index value;
+  };
+  [[nodiscard]] TERN_ALWAYS_INLINE prepared_push prepare_push(T* item) noexcept {
+    // acquire, relaxed: as in try_push().
+    const index head = head_.load(memory_order_acquire);
+    const index tail = tail_.load(memory_order_relaxed);
+    if (TERN_UNLIKELY(tail - head >= Capacity)) return {nullptr, 0};
+    slot(tail).store(item, memory_order_relaxed);
+    return {&tail_, tail + 1};
   }
 
   // Owner only. Pushes; if the ring is full, calls sink(T*) for its older half, oldest first, and for `item`: the caller puts
@@ -74,7 +90,7 @@ class run_queue {
   }
 
   // Owner only. The oldest item, or null. O(1).
-  [[nodiscard]] T* pop() noexcept {
+  [[nodiscard]] TERN_ALWAYS_INLINE T* pop() noexcept {
     // relaxed: the CAS checks it, and the slots were written by this thread.
     index head = head_.load(memory_order_relaxed);
     for (;;) {

@@ -43,6 +43,8 @@ namespace tern::inline v1::detail {
 TERN_COLD inline void mark_saved_slow(worker& w, fiber& f) noexcept {
   // relaxed: not older than what the caller has read.
   const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
+  if ((armed & armed_canaries) != 0 && !stack_pool::is_intact(&f)) overflow_fatal(&f);
+  if (w.held == nullptr) return;
   if ((armed & armed_trace) != 0) {
     const bool waits = w.action == leave_action::park;
     record(w.held, trace_kind::leave,
@@ -57,11 +59,10 @@ TERN_COLD inline void mark_saved_slow(worker& w, fiber& f) noexcept {
 
 // The fiber's registers and stack are saved: whoever finds it may run or scan it.
 TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
-  if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
   // release: pairs with the collector's claim, which reads saved_context and the stack.
   f.stack_state.store(fiber::saved, memory_order_release);
   // relaxed: a worker passes a safepoint after the flag was set and before the collector relies on it (hooks.hpp).
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0 && w.held != nullptr)) mark_saved_slow(w, f);
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) mark_saved_slow(w, f);
 }
 
 // The runtime may be gone: the address tells the pool. Not inlined: it would have all registers saved at each end of a fiber.
@@ -93,13 +94,23 @@ inline void release_slot(fiber& f) noexcept {
 }
 
 // Requires: f has ended and its stack is not in use.
-inline void finish_exit(worker& w, fiber& f) noexcept {
+TERN_ALWAYS_INLINE void note_end(worker& w, fiber& f) noexcept {
   f.sanitizer.destroy();
   if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
   f.stack_state.store(fiber::free, memory_order_release);  // pairs-with: for_each_fiber()
   atomic<std::uint64_t>& finished = w.held->counters.finished;
   // release: pairs with live_fibers(), which counts no end of a fiber whose start, or whose children's, it misses.
   finished.store(finished.load(memory_order_relaxed) + 1, memory_order_release);
+}
+
+// The same; the joiner is still to be woken, or runs already and calls this.
+inline void finish_joined(worker& w, fiber& f) noexcept {
+  note_end(w, f);
+  if (w.joiner != nullptr) unpark(*w.joiner, wake_place::tail);
+}
+
+inline void finish_exit(worker& w, fiber& f) noexcept {
+  note_end(w, f);
   // acq_rel: pairs with join and detach; what the fiber did is visible to whoever joins.
   const std::uintptr_t joiner = f.join_word.exchange(fiber::join_done, memory_order_acq_rel);
   if (joiner == fiber::join_running) return;  // its handle frees the slot
@@ -132,18 +143,23 @@ TERN_COLD inline void finish_inject(worker& w, fiber& left) noexcept {
   left.home->inject(left);
 }
 
-// First thing after every switch, on the incoming stack.
+TERN_COLD inline void finish_requeue(worker& w, fiber& left) noexcept {
+  mark_saved(w, left);
+  bump(w.held->counters.yields);
+  push_yielded(*w.held, left);
+}
+
+// First thing after every switch, on the incoming stack. Nothing is left to do where the left fiber published itself (switch_publishing).
 TERN_ALWAYS_INLINE void finish_switch(worker& w) noexcept {
+  const leave_action action = w.action;
+  if (TERN_LIKELY(action == leave_action::nothing)) return;
+  w.action = leave_action::nothing;
   fiber* left = w.left;
   // In this order, which a switch statement would not keep: the fewer instructions an action takes itself.
-  const leave_action action = w.action;
-  if (action == leave_action::requeue) {
-    mark_saved(w, *left);
-    bump(w.held->counters.yields);
-    return push_yielded(*w.held, *left);
-  }
-  if (action == leave_action::park) return finish_park(w, *left);
   if (action == leave_action::exit) return finish_exit(w, *left);
+  if (action == leave_action::park) return finish_park(w, *left);
+  if (action == leave_action::joined) return finish_joined(w, *left);
+  if (action == leave_action::requeue) return finish_requeue(w, *left);
   if (action == leave_action::inject) finish_inject(w, *left);
 }
 
@@ -244,7 +260,8 @@ TERN_ALWAYS_INLINE fiber* pick_any(processor& p) noexcept {
 TERN_ALWAYS_INLINE fiber* pick_local(processor& p, const fiber* ended = nullptr) noexcept {
   fiber* f = pick_any(p);
   // relaxed: see mark_saved().
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) f = admit_slow(p, f, ended);
+  if (TERN_UNLIKELY((hooks_armed.load(memory_order_relaxed) & ~armed_canaries) != 0))
+    f = admit_slow(p, f, ended);
   return f;
 }
 
@@ -292,14 +309,60 @@ TERN_ALWAYS_INLINE void switch_away(worker& w, fiber& self, fiber* next, leave_a
   if (TERN_UNLIKELY((self.flags & fiber::has_exception_globals) != 0)) restore_exceptions_slow(*now, self);
 }
 
+// True where a fiber that leaves may publish itself: nobody wants to see switches, and there is no exception state to take along. Asked after
+// the next fiber was taken from its queue.
+TERN_ALWAYS_INLINE bool may_publish(const worker& w) noexcept {
+  if constexpr (!switching_function_inlines) return false;
+  // relaxed: see mark_saved().
+  return TERN_LIKELY(
+      (to_word(w.exceptions->caught) | w.exceptions->uncaught | hooks_armed.load(memory_order_relaxed)) == 0);
+}
+
+// Leaves `self`, which publishes itself with the store of `value` to `word`, the last thing that it does, and continues `next`. So the
+// incoming side has nothing to finish, nor to be told. Requires: may_publish(). Returns when self runs again.
+TERN_ALWAYS_INLINE void switch_publishing(worker& w, processor& p, fiber& self, fiber& next,
+                                          atomic<std::uint32_t>& word, std::uint32_t value) noexcept {
+  enter_fiber(w, p, next);
+  finish_switch(*static_cast<worker*>(
+      switch_context_publishing_body<offsetof(fiber, stack_state) - offsetof(fiber, saved_context),
+                                     fiber::saved>(self.saved_context, next.saved_context, &w, &word,
+                                                   value)));
+}
+
+// Where nothing else is queued, whoever waits for the end of `self` goes on at once, without a way through the worker loop. It cannot free
+// the slot meanwhile: it runs after the switch. Null where nobody waits so, or where the worker loop has something to do. May set the action.
+TERN_NOINLINE inline fiber* take_joiner(worker& w, processor& p, fiber& self) noexcept {
+  // relaxed: hints that stay set; the CAS decides about the joiner.
+  if (p.request.load(memory_order_relaxed) != 0 || hooks_armed.load(memory_order_relaxed) != 0)
+    return nullptr;
+  TERN_ASSERT(!self.is_pinned(), "dispatch: a pinned fiber's processor has a request");
+  std::uintptr_t word = self.join_word.load(memory_order_relaxed);
+  if (word <= fiber::join_detached) return nullptr;
+  // acq_rel: as the exchange in finish_exit(). It fails where a cancellation has withdrawn the joiner; else this is its only waker now.
+  if (!self.join_word.compare_exchange_strong(word, fiber::join_done, memory_order_acq_rel,
+                                              memory_order_relaxed))
+    return nullptr;
+  wait_core& x = *reinterpret_cast<wait_core*>(word);
+  fiber* owner = x.owner;
+  w.action = leave_action::joined;
+  w.joiner = &x;
+  if (owner == nullptr || owner->home != p.home || x.kind != waiter_kind::single || !x.state.end_single())
+    return nullptr;
+  w.joiner = nullptr;
+  owner->wait_what.store(nullptr, memory_order_relaxed);  // relaxed: as in make_ready()
+  bump(p.counters.wakes);
+  return owner;
+}
+
 // The fiber has ended: continues another one, never returns.
 [[noreturn]] inline void exit_fiber() noexcept {
   worker& w = *current_worker();
   processor& p = *w.held;
   fiber& self = *w.current;
-  fiber* next = pick_local(p, &self);
   w.left = &self;
   w.action = leave_action::exit;
+  fiber* next = pick_local(p, &self);
+  if (next == nullptr) next = take_joiner(w, p, self);
   if constexpr (asan_build || tsan_build) w.left_sanitizer = &self.sanitizer;
   if (TERN_LIKELY(next != nullptr)) {
     enter_fiber(w, p, *next);
@@ -382,25 +445,63 @@ TERN_COLD inline void park_thread(waiter& x, os::nanoseconds deadline, park_comm
   if (for_ever) schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
 }
 
-// Not inlined: the switch clobbers all registers, and its caller should not pay for that on the path that does not wait.
-TERN_SWITCHES inline void park_fiber(waiter& x, park_commit commit, void* argument) noexcept {
-  worker& w = *current_worker();
+// The processor of a fiber that is about to park.
+TERN_ALWAYS_INLINE processor& begin_park(const worker& w, const waiter& x) noexcept {
   processor* p = w.held;
   if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
-  fiber& self = *x.owner;
   // relaxed: for dumps.
-  self.wait_object.store(x.object, memory_order_relaxed);
-  self.wait_what.store(x.what, memory_order_relaxed);
-  fiber* next = pick_local(*p);
+  x.owner->wait_object.store(x.object, memory_order_relaxed);
+  x.owner->wait_what.store(x.what, memory_order_relaxed);
+  return *p;
+}
+
+TERN_ALWAYS_INLINE void finish_leaving(worker& w, waiter& x, fiber* next, park_commit commit,
+                                       void* argument) noexcept {
   w.wait = &x;
   w.commit = commit;
   w.commit_argument = argument;
-  switch_away(w, self, next, leave_action::park);
+  switch_away(w, *x.owner, next, leave_action::park);
+}
+
+// Not inlined: the switch clobbers all registers, and its caller should not pay for that on the path that does not wait.
+TERN_SWITCHES inline void park_fiber(waiter& x, park_commit commit, void* argument) noexcept {
+  worker& w = *current_worker();
+  finish_leaving(w, x, pick_local(begin_park(w, x)), commit, argument);
+}
+
+using park_lock = spin_lock<>;
+inline bool commit_unlock(waiter&, void* lock) noexcept {
+  static_cast<park_lock*>(lock)->unlock();
+  return true;
+}
+
+// park_fiber() where publishing is not possible. `next`: what pick_any() has given.
+TERN_SWITCHES inline void park_unlocking_slow(waiter& x, fiber* next, park_lock& lock) noexcept {
+  worker& w = *current_worker();
+  // relaxed: see mark_saved().
+  if ((hooks_armed.load(memory_order_relaxed) & ~armed_canaries) != 0) next = admit_slow(*w.held, next);
+  finish_leaving(w, x, next, &commit_unlock, &lock);
+}
+
+// The most usual wait, for a waiter of kind `single`: what publishes it is that a lock becomes free.
+TERN_SWITCHES inline void park_fiber_unlocking(waiter& x, park_lock& lock) noexcept {
+  worker& w = *current_worker();
+  processor& p = begin_park(w, x);
+  fiber* next = pick_any(p);
+  if (TERN_UNLIKELY(next == nullptr || !may_publish(w))) return park_unlocking_slow(x, next, lock);
+  x.state.park_single();
+  bump(p.counters.parks);
+  switch_publishing(w, p, *x.owner, *next, lock.unlock_word(), park_lock::unlocked);
 }
 
 inline void park(waiter& x, park_commit commit, void* argument) noexcept {
   if (TERN_LIKELY(x.owner != nullptr)) return park_fiber(x, commit, argument);
   park_thread(x, os::never, commit, argument);
+}
+
+inline void park_unlocking(waiter& x, park_lock& lock) noexcept {
+  if (TERN_LIKELY(x.owner != nullptr && x.kind == waiter_kind::single)) return park_fiber_unlocking(x, lock);
+  park(x, &commit_unlock, &lock);
 }
 
 // Owner of p. Puts a timer, whose deadline is set, into the heap that serves p, and tells whose that is. What is waited for may end, and a
@@ -479,11 +580,11 @@ inline bool unpark(wait_core& x, wake_place place) noexcept {
   return true;
 }
 
-// Gives way to the fibers that are queued on this processor.
-TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
+// `next`: what pick_any() has given.
+TERN_SWITCHES inline void yield_slow(worker& w, fiber* next) noexcept {
   processor* p = w.held;
-  if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
-  fiber* next = pick_local(*p);
+  // relaxed: see mark_saved().
+  if ((hooks_armed.load(memory_order_relaxed) & ~armed_canaries) != 0) next = admit_slow(*p, next);
   if (TERN_UNLIKELY(next == nullptr)) {
     // Nothing is held here, so this is a safepoint. relaxed: poll_safepoint() orders.
     if ((p->request.load(memory_order_relaxed) & request_safepoint) != 0) {
@@ -494,6 +595,23 @@ TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
     if (next == nullptr && (p->request.load(memory_order_relaxed) & request_loop) == 0) return;
   }
   switch_away(w, *w.current, next, leave_action::requeue);
+}
+
+// Gives way to the fibers that are queued on this processor.
+TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
+  processor* p = w.held;
+  if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
+  fiber* next = pick_any(*p);
+  // A look at the sleepers without a StoreLoad, as in push_yielded(); here it comes before the push, which is the switch itself.
+  if (TERN_LIKELY(next != nullptr && may_publish(w) && !p->home->idle_.should_wake_soon())) {
+    fiber& self = *w.current;
+    const auto push = p->ring.prepare_push(&self);
+    if (TERN_LIKELY(push.word != nullptr)) {
+      bump(p->counters.yields);
+      return switch_publishing(w, *p, self, *next, *push.word, push.value);
+    }
+  }
+  yield_slow(w, next);
 }
 
 }  // namespace tern::inline v1::detail
