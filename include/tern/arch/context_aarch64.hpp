@@ -60,9 +60,7 @@ TERN_ALWAYS_INLINE void* switch_context_body(context& from, context& to, void* m
   return carried;
 }
 
-// As switch_context_body(), and makes the left computation known to others once it is saved: sets the 32-bit word `Offset` bytes from `from`
-// to `Saved`, then stores `value` to `word`, with release. From the second store on another thread may continue `from`; nothing
-// after it touches the stack that is left.
+// The asm statement proper of switch_context_publishing().
 template <std::size_t Offset, std::uint32_t Saved>
 TERN_ALWAYS_INLINE void* switch_context_publishing_body(context& from, context& to, void* message, void* word,
                                                         std::uint32_t value) noexcept {

@@ -215,9 +215,8 @@ TERN_ALWAYS_INLINE void switch_publishing(worker& w, processor& p, fiber& self, 
                                           atomic<std::uint32_t>& word, std::uint32_t value) noexcept {
   enter_fiber(w, p, next);
   finish_switch(*static_cast<worker*>(
-      switch_context_publishing_body<offsetof(fiber, stack_state) - offsetof(fiber, saved_context),
-                                     fiber::saved>(self.saved_context, next.saved_context, &w, &word,
-                                                   value)));
+      switch_context_publishing<offsetof(fiber, stack_state) - offsetof(fiber, saved_context), fiber::saved>(
+          self.saved_context, next.saved_context, &w, &word, value)));
 }
 
 // Where nothing else is queued, whoever waits for the end of `self` goes on at once, without a way through the worker loop. It cannot free

@@ -25,9 +25,10 @@
 namespace tern::inline v1::detail {
 
 TERN_COLD inline void mark_saved_slow(worker& w, fiber& f, leave_action action) noexcept {
+  if (!stack_pool::is_intact(&f)) overflow_fatal(&f);  // while it counts as running, which the report tells
+  f.stack_state.store(fiber::saved, memory_order_release);  // as below
   // relaxed: not older than what the caller has read.
   const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
-  if ((armed & armed_canaries) != 0 && !stack_pool::is_intact(&f)) overflow_fatal(&f);
   if (w.held == nullptr) return;
   if ((armed & armed_trace) != 0) {
     const bool waits = action == leave_action::park;
@@ -43,10 +44,10 @@ TERN_COLD inline void mark_saved_slow(worker& w, fiber& f, leave_action action) 
 
 // The fiber's registers and stack are saved: whoever finds it may run or scan it.
 TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f, leave_action action) noexcept {
+  // relaxed: a worker passes a safepoint after the flag was set and before the collector relies on it (hooks.hpp).
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) return mark_saved_slow(w, f, action);
   // release: pairs with the collector's claim, which reads saved_context and the stack.
   f.stack_state.store(fiber::saved, memory_order_release);
-  // relaxed: a worker passes a safepoint after the flag was set and before the collector relies on it (hooks.hpp).
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) mark_saved_slow(w, f, action);
 }
 
 // The runtime may be gone: the address tells the pool. Not inlined: it would have all registers saved at each end of a fiber.

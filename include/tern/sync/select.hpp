@@ -112,6 +112,11 @@ class select_engine {
   }
 
   static void shuffle(std::uint32_t* order, std::size_t n) noexcept {
+    if (n == 2) {  // one bit decides
+      order[0] = static_cast<std::uint32_t>(select_random() >> 63);
+      order[1] = 1 - order[0];
+      return;
+    }
     for (std::size_t i = 0; i < n; ++i) order[i] = static_cast<std::uint32_t>(i);
     if (n < 2) return;
     fast_random random{select_random()};
@@ -294,9 +299,9 @@ std::size_t select(Cases&&... cases) {
   static_assert(immediate <= 1 && sizeof...(Cases) - n - immediate <= 1,
                 "at most one after and one otherwise");
 
-  // Not initialised, here and below: all that is read is written first, and the select that need not wait should not pay for the others.
+  // Not initialised, as the scratch below: all that is read is written first.
   std::array<detail::select_case*, n + 1> operations;
-  std::array<std::size_t, n + 1> places;
+  std::array<std::size_t, n + 1> places{};
   detail::os::nanoseconds deadline = detail::os::never;
   std::size_t fallback = 0;
   std::size_t filled = 0;
