@@ -49,11 +49,20 @@ TERN_COLD inline fiber& take_pooled_slot(scheduler& s, std::size_t bytes) {
 
 // The same for a spawner that holds a processor, or null.
 TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t bytes) {
-  if (TERN_UNLIKELY(p == nullptr || bytes != 0)) return take_pooled_slot(s, bytes);
-  if (TERN_UNLIKELY(p->free_slots == nullptr)) s.fill_slots(*p);
-  fiber* f = p->free_slots;
-  p->free_slots = f->next;
-  --p->free_count;
+  fiber* f;
+  if (TERN_UNLIKELY(p == nullptr || bytes != 0)) {
+    f = &take_pooled_slot(s, bytes);
+  } else {
+    if (TERN_UNLIKELY(p->free_slots == nullptr)) s.fill_slots(*p);
+    f = p->free_slots;
+    p->free_slots = f->next;
+    --p->free_count;
+  }
+#if TERN_ASAN
+  // What the last fiber's frames have left, of which some never return. Before the closure comes to lie there.
+  const void* limit = stack_pool::stack_limit(f);
+  __asan_unpoison_memory_region(limit, to_word(f) - to_word(limit));
+#endif
   return *f;
 }
 
@@ -66,9 +75,7 @@ TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, processor* p) noexcept {
   f.gc_word[0] = f.gc_word[1] = 0;
 #if TERN_ASAN
   const void* limit = stack_pool::stack_limit(&f);
-  const std::size_t bytes = to_word(&f) - to_word(limit);
-  __asan_unpoison_memory_region(limit, bytes);  // what the last fiber's frames have left
-  f.sanitizer.create(limit, bytes);
+  f.sanitizer.create(limit, to_word(&f) - to_word(limit));
 #else
   f.sanitizer.create(nullptr, 0);
 #endif
