@@ -135,9 +135,31 @@ TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) n
   return p;
 }
 
+// A block of a large class that is fresh from the OS needs no clearing.
+TERN_NOINLINE inline void* allocate_zeroed_large(std::size_t size) noexcept {
+  const unsigned c = class_of(size);
+  bool zeroed = false;
+  void* p = current_cache()->try_pop(c);
+  if (p == nullptr) {
+    if (span* s = central_lists[c].take_span(c); s != nullptr) {
+      p = s->memory();
+      zeroed = s->zeroed;
+    } else {
+      p = allocate_class_slow(c);
+    }
+  }
+  if (p == nullptr) return nullptr;
+  unpoison(p, size);
+  if (!zeroed) std::memset(p, 0, size);
+  return p;
+}
+
+// The slow paths of a free leave errno alone: it is often called between an error and its report.
 TERN_NOINLINE inline void deallocate_class_slow(unsigned c, void* p) noexcept {
+  const int saved = errno;
   thread_cache* const cache = current_cache();
   if (!cache->try_push(c, p)) cache->push_slow(c, p);
+  errno = saved;
 }
 
 TERN_ALWAYS_INLINE void deallocate_class(unsigned c, void* p) noexcept {
@@ -158,7 +180,9 @@ inline span* huge_record(void* p) noexcept {
 
 TERN_NOINLINE inline void deallocate_unbinned(void* p) noexcept {
   if (p == nullptr) return;
+  const int saved = errno;
   huge.free(huge_record(p));
+  errno = saved;
 }
 
 // Debug level 1: p starts a block of class c, as far as its span tells.
@@ -186,6 +210,17 @@ inline bool is_block_of(unsigned c, void* p) noexcept {
 }
 [[nodiscard]] TERN_ALWAYS_INLINE void* allocate(std::size_t size, std::size_t alignment) {
   return detail::allocate_any<true>(size, alignment);
+}
+
+// try_allocate of a block whose bytes are zero. What the OS has just given is not cleared again.
+[[nodiscard]] inline void* try_allocate_zeroed(std::size_t size) noexcept {
+  if (size > detail::max_small_size) {
+    return size > detail::max_class_size ? detail::allocate_unbinned(size, detail::block_alignment)
+                                         : detail::allocate_zeroed_large(size);
+  }
+  void* p = try_allocate(size);
+  if (TERN_LIKELY(p != nullptr)) std::memset(p, 0, size);
+  return p;
 }
 
 // Frees a block of any form of allocate. Null is ignored. A pointer that is no live block's start is fatal: at once if it lies

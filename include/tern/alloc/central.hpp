@@ -186,17 +186,24 @@ class alignas(contended_line_size) central_list {
   unsigned take_large(unsigned c, void** out, unsigned n) noexcept {
     unsigned got = 0;
     while (got < n) {
-      span* s = heap.allocate({.pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c)},
-                              [](span& fresh) noexcept { fresh.bits[0] = 1; });
+      span* s = take_span(c);
       if (s == nullptr) break;
-      poison(s->memory(), s->bytes());
       out[got++] = s->memory();
     }
-    count_large(got);
     return got;
   }
 
  public:
+  // The span of a fresh large block, `zeroed` or not; nullptr when memory is exhausted. Requires: c is a large class.
+  span* take_span(unsigned c) noexcept {
+    span* s = heap.allocate({.pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c)},
+                            [](span& fresh) noexcept { fresh.bits[0] = 1; });
+    if (s == nullptr) return nullptr;
+    poison(s->memory(), s->bytes());
+    count_large(1);
+    return s;
+  }
+
   // A large block that was made apart (with a special alignment) counts here, since it returns here.
   void count_large(unsigned n) noexcept {
     lock_scope hold{lock_};

@@ -4,7 +4,8 @@
 //
 // Context     The allocator's slow paths. A block of its own mapping grows by mremap: pages move, bytes do not.
 // Structure   A span record of kind huge; the map has an entry for the block's first page only, since a free, a resize and a
-//             query name the start.
+//             query name the start. Where the OS refuses a mapping, because the page heap has all the addresses that the
+//             process may have, a span of the page heap serves; it has `pages`, a mapping has none.
 // Protocol    resize: the entry is cleared before mremap, because another thread may be given the old addresses, and set
 //             theirs, before mremap returns here.
 // Limits      A pointer into a huge block is unknown to the map, so freeing one is reported as a foreign pointer.
@@ -14,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <tern/alloc/central.hpp>
 #include <tern/ds/spin_lock.hpp>
@@ -28,26 +30,17 @@ class huge_blocks {
   // Zeroed memory; nullptr when exhausted. Requires: alignment is a power of two.
   void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
     if (bytes > max_bytes) return nullptr;
-    // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
-    const std::size_t mapped = round_up(bytes < page_bytes ? page_bytes : bytes, os::page_size());
-    span* s = heap.take_record();
-    if (s == nullptr) return nullptr;
-    void* p = os::reserve(mapped, alignment);
-    if (p == nullptr || !heap.map().cover(to_word(p), page_bytes)) {
-      if (p != nullptr) os::unreserve(p, mapped);
-      heap.give_record(s);
-      return nullptr;
-    }
-    s->start = to_word(p);
-    s->mapped_bytes = mapped;
-    s->kind = span_kind::huge;
-    publish(s);
-    count(1, mapped, 0);
-    return p;
+    void* const p = map(bytes, alignment);
+    return p != nullptr ? p : borrow(bytes, alignment);
   }
 
   // Requires: s is the record of the huge block p.
   void free(span* s) noexcept {
+    if (s->pages != 0) {
+      count(-1, 0, s->mapped_bytes, -static_cast<std::ptrdiff_t>(s->mapped_bytes));
+      heap.free(s);
+      return;
+    }
     void* const p = s->memory();
     const std::size_t mapped = s->mapped_bytes;
     withdraw(s);
@@ -59,6 +52,7 @@ class huge_blocks {
   // The block at its new place, its old bytes kept; nullptr when exhausted, and the block stays as it was.
   void* resize(span* s, std::size_t bytes) noexcept {
     if (bytes > max_bytes) return nullptr;
+    if (s->pages != 0) return leave(s, bytes);
     const std::size_t mapped = round_up(bytes, os::page_size());
     const std::size_t before = s->mapped_bytes;
     if (mapped == before) return s->memory();
@@ -82,6 +76,7 @@ class huge_blocks {
   struct totals {
     std::size_t blocks = 0;
     std::size_t bytes = 0;
+    std::size_t borrowed = 0;  // bytes of them that are the page heap's
   };
   totals statistics() noexcept {
     lock_scope hold{lock_};
@@ -90,6 +85,46 @@ class huge_blocks {
 
  private:
   static constexpr std::size_t max_bytes = std::size_t{1} << 46;
+
+  void* map(std::size_t bytes, std::size_t alignment) noexcept {
+    // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
+    const std::size_t mapped = round_up(bytes < page_bytes ? page_bytes : bytes, os::page_size());
+    span* s = heap.take_record();
+    if (s == nullptr) return nullptr;
+    void* p = os::reserve(mapped, alignment);
+    if (p == nullptr || !heap.map().cover(to_word(p), page_bytes)) {
+      if (p != nullptr) os::unreserve(p, mapped);
+      heap.give_record(s);
+      return nullptr;
+    }
+    s->start = to_word(p);
+    s->mapped_bytes = mapped;
+    s->kind = span_kind::huge;
+    s->pages = 0;
+    publish(s);
+    count(1, mapped, 0);
+    return p;
+  }
+
+  void* borrow(std::size_t bytes, std::size_t alignment) noexcept {
+    const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
+    span* s = heap.allocate({.pages = pages, .kind = span_kind::huge, .alignment = alignment},
+                            [&](span& fresh) noexcept { fresh.mapped_bytes = pages * page_bytes; });
+    if (s == nullptr) return nullptr;
+    if (!s->zeroed) std::memset(s->memory(), 0, s->bytes());
+    count(1, s->bytes(), 0, static_cast<std::ptrdiff_t>(s->bytes()));
+    return s->memory();
+  }
+
+  // A borrowed span does not grow in place.
+  void* leave(span* s, std::size_t bytes) noexcept {
+    if (bytes <= s->mapped_bytes && bytes > s->mapped_bytes / 2) return s->memory();
+    void* const p = allocate(bytes, 1);
+    if (p == nullptr) return nullptr;
+    std::memcpy(p, s->memory(), bytes < s->mapped_bytes ? bytes : s->mapped_bytes);
+    free(s);
+    return p;
+  }
 
   // The leaf of the map for wherever it goes is got before: there is no way back, since another thread may take the old place at once.
   static void* move(void* from, std::size_t before, std::size_t mapped) noexcept {
@@ -110,8 +145,9 @@ class huge_blocks {
     remove_leak_root(s->memory(), s->mapped_bytes);
   }
 
-  void count(int blocks, std::size_t added, std::size_t removed) noexcept {
+  void count(int blocks, std::size_t added, std::size_t removed, std::ptrdiff_t borrowed = 0) noexcept {
     lock_scope hold{lock_};
+    totals_.borrowed += static_cast<std::size_t>(borrowed);
     totals_.blocks += static_cast<std::size_t>(blocks);
     totals_.bytes += added - removed;
   }

@@ -103,7 +103,7 @@ inline allocator_statistics allocation_statistics() noexcept {
   r.reserved = h.reserved;
   r.mapped = h.mapped;
   r.in_use = h.in_use;
-  r.committed = h.dirty + huge.bytes;
+  r.committed = h.dirty + huge.bytes - huge.borrowed;
   r.released = h.released;
   r.metadata = detail::metadata.used_bytes();
   return r;
@@ -131,6 +131,7 @@ inline constinit atomic<bool> debug_settings_read{false};
 inline void read_debug_settings_once() noexcept {
   // relaxed: only the thread whose exchange answers false goes on.
   if (TERN_LIKELY(debug_settings_read.load(memory_order_relaxed))) return;
+  if (environ == nullptr) return;  // the C library has not started yet
   if (debug_settings_read.exchange(true, memory_order_relaxed)) return;
   if (debug_option("allocstats") != 0) std::atexit(&print_allocation_statistics);
 }

@@ -269,10 +269,7 @@ struct cache_registry {
     if (void* known = ::pthread_getspecific(slot); known != nullptr) return static_cast<thread_cache*>(known);
     thread_cache* c = create();
     if (c == nullptr) return nullptr;
-    // Bound before the key is set: should that allocate, it finds the cache.
-    current_cache_set(c);
     if (::pthread_setspecific(slot, c) != 0) {
-      current_cache_set(nullptr);
       destroy(c);
       return nullptr;
     }
@@ -345,10 +342,11 @@ TERN_ALWAYS_INLINE thread_cache* current_cache_if_any() noexcept {
 }
 
 TERN_COLD inline thread_cache* current_cache_slow() noexcept {
+  // Should what makes the cache allocate from here (where this is malloc: pthread's keys and fork handlers), it has the shared one.
+  current_cache_set(shared_cache());
   thread_cache* c = caches.own_cache();
-  if (c == nullptr) return shared_cache();
   current_cache_set(c);
-  return c;
+  return c == nullptr ? shared_cache() : c;
 }
 
 // The bound cache; a plain thread gets its own at the first call. Never null: without memory for one it is the shared cache.
