@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/emulation.hpp"
+
 namespace {
 
 // The compiler knows what malloc promises; these tests ask whether it is so.
@@ -244,6 +246,7 @@ TEST(Malloc, ThreadsThatEnd) {
 }
 
 TEST(Malloc, ForkWhileThreadsAllocate) {
+  if (tern_test::is_emulated()) GTEST_SKIP() << "qemu-user does not survive a fork of a program with threads";
   std::atomic<bool> done{false};
   std::vector<std::thread> threads;
   for (unsigned t = 0; t < 8; ++t)
@@ -258,8 +261,7 @@ TEST(Malloc, ForkWhileThreadsAllocate) {
       }
       for (void* p : held) free(p);
     });
-  const char* emulated = std::getenv("TERN_EMULATED");
-  const int forks = emulated != nullptr ? 20 : 300;
+  constexpr int forks = 300;
   int bad = 0;
   for (int i = 0; i < forks; ++i)
     bad += in_child([] {
@@ -275,7 +277,7 @@ TEST(Malloc, ForkWhileThreadsAllocate) {
 }
 
 TEST(Malloc, ExhaustionAndAfter) {
-  if (std::getenv("TERN_EMULATED") != nullptr) GTEST_SKIP() << "a limit would bind the emulator";
+  if (tern_test::is_emulated()) GTEST_SKIP() << "a limit would bind the emulator";
   EXPECT_EQ(in_child([] {
               const rlimit limit{std::size_t{256} << 20, std::size_t{256} << 20};
               if (setrlimit(RLIMIT_AS, &limit) != 0) return 1;

@@ -122,6 +122,13 @@ TERN_NOINLINE inline void* allocate_unbinned_or_throw(std::size_t size, std::siz
 template <bool Throws>
 TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) noexcept(!Throws) {
   TERN_ASSERT(is_power_of_two(alignment), "allocate: alignment is not a power of two");
+  if (alignment <= block_alignment && TERN_LIKELY(size <= max_table_size)) {
+    void* p = allocate_class<Throws>(small_class_of[(size + block_alignment - 1) / block_alignment]);
+    if constexpr (asan_build) {
+      if (p != nullptr) unpoison(p, size);
+    }
+    return p;
+  }
   if (TERN_UNLIKELY(!is_binned(size, alignment))) {
     if constexpr (Throws)
       return allocate_unbinned_or_throw(size, alignment);
@@ -180,9 +187,17 @@ inline span* huge_record(void* p) noexcept {
 
 TERN_NOINLINE inline void deallocate_unbinned(void* p) noexcept {
   if (p == nullptr) return;
+  const page_entry e = heap.map().find(p);
+  if (e.kind() == span_kind::object) return deallocate_class(e.size_class(), p);  // far from the map's window
   const int saved = errno;
   huge.free(huge_record(p));
   errno = saved;
+}
+
+// A block that should be a mapping of its own, and null.
+TERN_NOINLINE inline void deallocate_sized_unbinned(void* p, std::size_t size) noexcept {
+  if (p != nullptr && size > max_class_size) static_cast<void>(huge_record(p));
+  deallocate_unbinned(p);
 }
 
 // Debug level 1: p starts a block of class c, as far as its span tells.
@@ -226,16 +241,17 @@ inline bool is_block_of(unsigned c, void* p) noexcept {
 // Frees a block of any form of allocate. Null is ignored. A pointer that is no live block's start is fatal: at once if it lies
 // in no block at all, at latest when the cache gives it back otherwise. Thread-safe.
 TERN_ALWAYS_INLINE void deallocate(void* p) noexcept {
-  const detail::page_entry e = detail::heap.map().find(p);
-  if (TERN_UNLIKELY(e.kind() != detail::span_kind::object)) return detail::deallocate_unbinned(p);
-  TERN_ASSERT(detail::is_block_of(e.size_class(), p), "deallocate: pointer into the middle of a block");
-  detail::deallocate_class(e.size_class(), p);
+  const unsigned near = detail::heap.map().near_class(p);
+  if (TERN_UNLIKELY(near == 0)) return detail::deallocate_unbinned(p);
+  TERN_ASSERT(detail::is_block_of(near - 1, p), "deallocate: pointer into the middle of a block");
+  detail::deallocate_class(near - 1, p);
 }
 
 // The same for a block of known size, which saves the look-up. Requires: allocate(size) or reallocate(q, size) made
 // it; usable_size(p) is right as well. A size of another class is fatal, at latest when the cache gives the block back.
 TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
-  if (TERN_UNLIKELY(size > detail::max_class_size) || p == nullptr) return detail::deallocate_unbinned(p);
+  if (TERN_UNLIKELY(size > detail::max_class_size) || p == nullptr)
+    return detail::deallocate_sized_unbinned(p, size);
   const unsigned c = detail::class_of(size);
   TERN_ASSERT(detail::is_block_of(c, p), "deallocate: the size does not match the block's");
   detail::deallocate_class(c, p);
