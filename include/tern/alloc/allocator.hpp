@@ -286,16 +286,28 @@ inline std::size_t usable_size(void* p) noexcept {
     }
   }
   const std::size_t before = usable_size(p);
-  // In place within the class only, so that the block may be freed with its new size.
-  if (e.kind() == detail::span_kind::object && size <= detail::max_class_size &&
-      detail::class_of(size) == e.size_class()) {
-    if constexpr (detail::asan_build) {
-      detail::poison(p, before);
-      detail::unpoison(p, size);
+  void* q = nullptr;
+  if (e.kind() == detail::span_kind::object && size <= detail::max_class_size) {
+    const unsigned to = detail::class_of(size);
+    const bool is_large = !detail::is_small(to);
+    // In place within the class only, so that the block may be freed with its new size; a large one may change its class.
+    if (to == e.size_class() ||
+        (is_large && !detail::is_small(e.size_class()) && detail::resize_large(e.get<detail::span>(), to))) {
+      if constexpr (detail::asan_build) {
+        detail::poison(p, before < detail::class_size(to) ? detail::class_size(to) : before);
+        detail::unpoison(p, size);
+      }
+      return p;
     }
-    return p;
+    // What has grown will grow on.
+    if (is_large && size > before) {
+      if (detail::span* s = detail::central_lists[to].take_span(to, true); s != nullptr) {
+        q = s->memory();
+        detail::unpoison(q, size);
+      }
+    }
   }
-  void* q = try_allocate(size);
+  if (q == nullptr) q = try_allocate(size);
   if (q == nullptr) return nullptr;
   std::memcpy(q, p, size < before ? size : before);
   deallocate(p);

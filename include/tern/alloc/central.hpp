@@ -195,20 +195,21 @@ class alignas(contended_line_size) central_list {
 
  public:
   // The span of a fresh large block, `zeroed` or not; nullptr when memory is exhausted. Requires: c is a large class.
-  span* take_span(unsigned c) noexcept {
-    span* s = heap.allocate({.pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c)},
-                            [](span& fresh) noexcept { fresh.bits[0] = 1; });
+  span* take_span(unsigned c, bool to_grow = false) noexcept {
+    const page_request r{
+        .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .to_grow = to_grow};
+    span* s = heap.allocate(r, [](span& fresh) noexcept { fresh.bits[0] = 1; });
     if (s == nullptr) return nullptr;
     poison(s->memory(), s->bytes());
     count_large(1);
     return s;
   }
 
-  // A large block that was made apart (with a special alignment) counts here, since it returns here.
-  void count_large(unsigned n) noexcept {
+  // A large block that was made apart (with a special alignment, or for another class) counts here, since it returns here.
+  void count_large(int n) noexcept {
     lock_scope hold{lock_};
-    spans_ += n;
-    blocks_out_ += n;
+    spans_ += static_cast<std::size_t>(n);
+    blocks_out_ += static_cast<std::size_t>(n);
   }
 
  private:
@@ -289,5 +290,14 @@ class alignas(contended_line_size) central_list {
 };
 
 inline constinit central_list central_lists[class_count];
+
+// Makes a large block one of another large class where it lies. False if there is no room.
+inline bool resize_large(span* s, unsigned to) noexcept {
+  const unsigned from = s->size_class;
+  if (!heap.resize(s, class_table[to].pages, static_cast<std::uint8_t>(to))) return false;
+  central_lists[from].count_large(-1);
+  central_lists[to].count_large(1);
+  return true;
+}
 
 }  // namespace tern::inline v1::detail

@@ -46,6 +46,7 @@ struct page_request {
   span_kind kind = span_kind::object;
   std::uint8_t size_class = 0;
   std::size_t alignment = page_bytes;  // of the start, bytes; a power of two, at most chunk_bytes
+  bool to_grow = false;                // where resize() will find room, if there is such a place
 };
 
 // Bytes.
@@ -72,7 +73,9 @@ class page_heap {
     const std::size_t align_pages = r.alignment <= page_bytes ? 1 : r.alignment / page_bytes;
     if (r.pages == 0 || r.pages > max_pages || align_pages > pages_per_chunk) return nullptr;
     lock_scope hold{lock_};
-    Span* s = take_fit_locked(r.pages, align_pages);
+    Span* s = nullptr;
+    if (r.to_grow && lists_[0].front() != nullptr) s = split_locked(lists_[0].front(), r.pages, align_pages);
+    if (s == nullptr) s = take_fit_locked(r.pages, align_pages);
     if (s == nullptr && grow_locked(r.pages + align_pages - 1)) s = take_fit_locked(r.pages, align_pages);
     if (s == nullptr) return nullptr;
     s->kind = r.kind;
@@ -96,6 +99,18 @@ class page_heap {
     count_chunks_locked(*s, false);
     pages_in_use_ -= s->pages;
     insert_free_locked(s);
+  }
+
+  // Gives the span another length and class where it is: a longer one out of the free pages behind it. False if there are not enough,
+  // and nothing has changed. Requires: s is in use, and no other thread looks it up meanwhile. Thread-safe.
+  bool resize(Span* s, std::size_t pages, std::uint8_t size_class) noexcept {
+    lock_scope hold{lock_};
+    if (pages > s->pages && !append_locked(*s, pages - s->pages)) return false;
+    if (pages < s->pages && !cut_locked(*s, pages)) return false;
+    s->size_class = size_class;
+    const page_entry e{s, s->kind, size_class};
+    for (std::uintptr_t a = s->start; a != s->end(); a += page_bytes) map_.set(a, e);
+    return true;
   }
 
   // Makes the reservation now instead of at first use; `bytes` 0: the configured size, halved while the OS refuses.
@@ -239,7 +254,11 @@ class page_heap {
 
   Span* take_fit_locked(std::size_t pages, std::size_t align_pages) noexcept {
     span_base* s = find_fit_locked(pages + align_pages - 1);
-    if (s == nullptr) return nullptr;
+    return s == nullptr ? nullptr : split_locked(s, pages, align_pages);
+  }
+
+  // `pages` of the free span, nullptr without records for the rest. Requires: they fit.
+  Span* split_locked(span_base* s, std::size_t pages, std::size_t align_pages) noexcept {
     const std::uintptr_t start = round_up(s->start, align_pages * page_bytes);
     const std::size_t front = (start - s->start) / page_bytes;
     const std::size_t back = s->pages - front - pages;
@@ -291,6 +310,52 @@ class page_heap {
     give_record(other);
   }
 
+  bool append_locked(span_base& s, std::size_t more) noexcept {
+    const region& r = regions_[s.region];
+    const std::uintptr_t old_end = s.end();
+    const auto behind = [&]() noexcept -> Span* {
+      if (old_end == r.base + r.taken) return nullptr;
+      const page_entry e = map_.find(reinterpret_cast<const void*>(old_end));
+      return e.kind() == span_kind::free ? e.template get<Span>() : nullptr;
+    };
+    Span* next = behind();
+    if (next == nullptr && old_end != r.base + r.taken) return false;
+    const std::size_t there = next == nullptr ? 0 : next->pages;
+    if (there < more) {  // at the end of what the region has in use the heap may grow
+      if (next != nullptr && next->end() != r.base + r.taken) return false;
+      const std::size_t bytes = round_up((more - there) * page_bytes, chunk_bytes);
+      if (r.bytes - r.taken < bytes || !take_chunks_locked(s.region, bytes)) return false;
+      next = behind();
+    }
+    unlink_locked(next);
+    set_ends_locked(*next, page_entry{});
+    span_base taken;
+    taken.start = old_end;
+    taken.pages = more;
+    taken.region = s.region;
+    static_cast<void>(mark_used_locked(taken));
+    s.pages += more;
+    if (next->pages == more)
+      give_record(next);
+    else
+      add_rest_locked(next, s.end(), next->pages - more, s.region);
+    return true;
+  }
+
+  bool cut_locked(span_base& s, std::size_t pages) noexcept {
+    Span* rest = records_.take();
+    if (rest == nullptr) return false;
+    rest->start = s.start + pages * page_bytes;
+    rest->pages = s.pages - pages;
+    rest->region = s.region;
+    for (std::uintptr_t a = rest->start; a != rest->end(); a += page_bytes) map_.set(a, page_entry{});
+    count_chunks_locked(*rest, false);
+    pages_in_use_ -= rest->pages;
+    s.pages = pages;
+    insert_free_locked(rest);
+    return true;
+  }
+
   void set_ends_locked(const span_base& s, page_entry e) noexcept {
     map_.set(s.start, e);
     if (s.pages > 1) map_.set(s.end() - page_bytes, e);
@@ -304,6 +369,11 @@ class page_heap {
       if (options_.single && region_count_ != 0) return false;
       if (!add_region_locked(bytes)) return false;
     }
+    return take_chunks_locked(i, bytes);
+  }
+
+  // Requires: the region has so many left.
+  bool take_chunks_locked(std::uint32_t i, std::size_t bytes) noexcept {
     Span* s = records_.take();
     if (s == nullptr) return false;
     region& r = regions_[i];
