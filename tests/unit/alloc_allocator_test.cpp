@@ -194,14 +194,25 @@ TEST(Allocator, ReallocateGrowsThroughAllTiersAndShrinksBack) {
   tern::deallocate(same, 12);
 }
 
-TEST(Allocator, HugeBlocksAreZeroAtFirstAndGoBackWhole) {
+TEST(Allocator, HugeBlocksGoBackWhole) {
   const auto before = tern::allocation_statistics();
-  auto* p = static_cast<unsigned char*>(tern::allocate(5 * mib));
-  EXPECT_EQ(p[0] | p[5 * mib - 1], 0);
+  void* p = tern::allocate(5 * mib);
   EXPECT_EQ(tern::allocation_statistics().huge_blocks, before.huge_blocks + 1);
   EXPECT_GE(tern::allocation_statistics().huge, before.huge + 5 * mib);
   tern::deallocate(p, 5 * mib);
   EXPECT_EQ(tern::allocation_statistics().huge, before.huge);
+}
+
+TEST(Allocator, ZeroedBlocksAreZeroHoweverOftenTheyAreUsed) {
+  for (int round = 0; round < 3; ++round)
+    for (const std::size_t n :
+         {std::size_t{1}, std::size_t{100}, std::size_t{40'000}, mib, 5 * mib, 70 * mib}) {
+      auto* p = static_cast<unsigned char*>(tern::allocate_zeroed(n));
+      for (std::size_t i = 0; i<n; i += n> mib ? 97 : 1) ASSERT_EQ(p[i], 0) << n;
+      ASSERT_EQ(p[n - 1], 0);
+      std::memset(p, 0xff, n);
+      tern::deallocate(p, n);
+    }
 }
 
 // Their mappings may lie next to each other, and OS pages may be shorter than the pages of the map.
@@ -210,7 +221,8 @@ TEST(Allocator, SmallBlocksWithHugeAlignmentShareNoPageOfTheMap) {
   const std::size_t gap = 4 * mib - tern::detail::os::page_size();
   std::vector<void*> blocks;
   for (int i = 0; i < 16; ++i) blocks.push_back(tern::allocate(1, 4 * mib));
-  for (int i = 0; i < 64; ++i) blocks.push_back(tern::allocate(gap));
+  for (int i = 0; i < 64; ++i)
+    blocks.push_back(tern::detail::huge.allocate(gap, 1, tern::detail::huge_blocks::wish::to_grow));
   for (std::size_t i = 0; i < blocks.size(); ++i) ASSERT_GE(tern::usable_size(blocks[i]), i < 16 ? 1 : gap);
   for (void* p : blocks) tern::deallocate(p);
 }

@@ -84,7 +84,8 @@ TERN_ALWAYS_INLINE void* allocate_class(unsigned c) noexcept(!Throws) {
     return allocate_class_slow(c);
 }
 
-TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment) noexcept {
+TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment,
+                                             huge_blocks::wish w = huge_blocks::wish::nothing) noexcept {
   void* p = nullptr;
   if (size <= max_class_size && alignment <= chunk_bytes) {
     const unsigned c = aligned_span_class(size);
@@ -103,10 +104,10 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       unpoison(p, size);
     }
   } else {
-    p = huge.allocate(size, alignment);
+    p = huge.allocate(size, alignment, w);
     if (p == nullptr) {
       give_back_caches();
-      p = huge.allocate(size, alignment);
+      p = huge.allocate(size, alignment, w);
     }
   }
   if (p == nullptr) errno = ENOMEM;
@@ -230,11 +231,19 @@ inline bool is_block_of(unsigned c, void* p) noexcept {
 // try_allocate of a block whose bytes are zero. What the OS has just given is not cleared again.
 [[nodiscard]] inline void* try_allocate_zeroed(std::size_t size) noexcept {
   if (size > detail::max_small_size) {
-    return size > detail::max_class_size ? detail::allocate_unbinned(size, detail::block_alignment)
-                                         : detail::allocate_zeroed_large(size);
+    return size > detail::max_class_size
+               ? detail::allocate_unbinned(size, detail::block_alignment, detail::huge_blocks::wish::zeroed)
+               : detail::allocate_zeroed_large(size);
   }
   void* p = try_allocate(size);
   if (TERN_LIKELY(p != nullptr)) std::memset(p, 0, size);
+  return p;
+}
+
+// try_allocate_zeroed which throws std::bad_alloc instead.
+[[nodiscard]] inline void* allocate_zeroed(std::size_t size) {
+  void* p = try_allocate_zeroed(size);
+  if (TERN_UNLIKELY(p == nullptr)) detail::throw_bad_alloc();
   return p;
 }
 
@@ -307,6 +316,8 @@ inline std::size_t usable_size(void* p) noexcept {
       }
     }
   }
+  if (size > detail::max_class_size)
+    q = detail::allocate_unbinned(size, detail::block_alignment, detail::huge_blocks::wish::to_grow);
   if (q == nullptr) q = try_allocate(size);
   if (q == nullptr) return nullptr;
   std::memcpy(q, p, size < before ? size : before);

@@ -27,6 +27,7 @@
 
 #include <tern/alloc/page_heap.hpp>
 #include <tern/alloc/sanitizer.hpp>
+#include <tern/alloc/scavenger.hpp>
 #include <tern/alloc/size_class.hpp>
 #include <tern/alloc/span.hpp>
 #include <tern/ds/spin_lock.hpp>
@@ -34,6 +35,7 @@
 namespace tern::inline v1::detail {
 
 inline constinit page_heap<span, radix_page_map> heap{};
+inline constinit scavenger<page_heap<span, radix_page_map>> heap_scavenger{heap};
 
 struct central_statistics {
   std::size_t spans = 0;
@@ -122,7 +124,7 @@ class alignas(contended_line_size) central_list {
     TERN_ASSERT_SLOW(!is_small(s->size_class) || is_empty(*s, s->size_class),
                      "central: bits of an empty span are not clear");
     unpoison(s->memory(), s->bytes());
-    heap.free(s);
+    heap_scavenger.note(heap.free(s));
   }
 
   unsigned take_small(unsigned c, void** out, unsigned n) noexcept {

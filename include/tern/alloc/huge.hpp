@@ -4,8 +4,9 @@
 //
 // Context     The allocator's slow paths. A block of its own mapping grows by mremap: pages move, bytes do not.
 // Structure   A span record of kind huge; the map has an entry for the block's first page only, since a free, a resize and a
-//             query name the start. Where the OS refuses a mapping, because the page heap has all the addresses that the
-//             process may have, a span of the page heap serves; it has `pages`, a mapping has none.
+//             query name the start. What is no larger than max_borrowed and has not grown is borrowed from the page heap, since a mapping
+//             that comes and goes costs a fault for each page; it has `pages`, a mapping has none. Each of the two steps in
+//             where the other has no addresses left.
 // Protocol    resize: the entry is cleared before mremap, because another thread may be given the old addresses, and set
 //             theirs, before mremap returns here.
 // Limits      A pointer into a huge block is unknown to the map, so freeing one is reported as a foreign pointer.
@@ -27,18 +28,24 @@ class huge_blocks {
  public:
   constexpr huge_blocks() noexcept = default;
 
-  // Zeroed memory; nullptr when exhausted. Requires: alignment is a power of two.
-  void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
+  enum class wish : std::uint8_t { nothing, zeroed, to_grow };
+
+  // nullptr when exhausted. Zeroed if that is wished. Requires: alignment is a power of two.
+  void* allocate(std::size_t bytes, std::size_t alignment, wish w = wish::nothing) noexcept {
     if (bytes > max_bytes) return nullptr;
+    const bool borrowed_first = bytes <= max_borrowed && w != wish::to_grow;
+    if (borrowed_first) {
+      if (void* p = borrow(bytes, alignment, w); p != nullptr) return p;
+    }
     void* const p = map(bytes, alignment);
-    return p != nullptr ? p : borrow(bytes, alignment);
+    return p != nullptr || borrowed_first ? p : borrow(bytes, alignment, w);
   }
 
   // Requires: s is the record of the huge block p.
   void free(span* s) noexcept {
     if (s->pages != 0) {
       count(-1, 0, s->mapped_bytes, -static_cast<std::ptrdiff_t>(s->mapped_bytes));
-      heap.free(s);
+      heap_scavenger.note(heap.free(s));
       return;
     }
     void* const p = s->memory();
@@ -85,6 +92,7 @@ class huge_blocks {
 
  private:
   static constexpr std::size_t max_bytes = std::size_t{1} << 46;
+  static constexpr std::size_t max_borrowed = std::size_t{64} << 20;
 
   void* map(std::size_t bytes, std::size_t alignment) noexcept {
     // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
@@ -106,20 +114,26 @@ class huge_blocks {
     return p;
   }
 
-  void* borrow(std::size_t bytes, std::size_t alignment) noexcept {
+  void* borrow(std::size_t bytes, std::size_t alignment, wish w) noexcept {
     const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
     span* s = heap.allocate({.pages = pages, .kind = span_kind::huge, .alignment = alignment},
                             [&](span& fresh) noexcept { fresh.mapped_bytes = pages * page_bytes; });
     if (s == nullptr) return nullptr;
-    if (!s->zeroed) std::memset(s->memory(), 0, s->bytes());
+    if (w == wish::zeroed && !s->zeroed) std::memset(s->memory(), 0, bytes);
     count(1, s->bytes(), 0, static_cast<std::ptrdiff_t>(s->bytes()));
     return s->memory();
   }
 
-  // A borrowed span does not grow in place.
+  // The new place of a borrowed block: where it is, if there is room; else a mapping, to grow on.
   void* leave(span* s, std::size_t bytes) noexcept {
-    if (bytes <= s->mapped_bytes && bytes > s->mapped_bytes / 2) return s->memory();
-    void* const p = allocate(bytes, 1);
+    const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
+    const std::size_t before = s->mapped_bytes;
+    if (pages <= max_borrowed / page_bytes && heap.resize(s, pages, 0)) {
+      s->mapped_bytes = s->bytes();
+      count(0, s->mapped_bytes, before, static_cast<std::ptrdiff_t>(s->mapped_bytes - before));
+      return s->memory();
+    }
+    void* const p = allocate(bytes, 1, wish::to_grow);
     if (p == nullptr) return nullptr;
     std::memcpy(p, s->memory(), bytes < s->mapped_bytes ? bytes : s->mapped_bytes);
     free(s);

@@ -49,6 +49,12 @@ struct page_request {
   bool to_grow = false;                // where resize() will find room, if there is such a place
 };
 
+// Pages. dirty >= in_use: a page counts as dirty from the moment that it is handed out.
+struct page_usage {
+  std::size_t in_use = 0;
+  std::size_t dirty = 0;  // as in the statistics
+};
+
 // Bytes.
 struct page_heap_statistics {
   std::size_t reserved = 0;  // address space
@@ -74,7 +80,9 @@ class page_heap {
     if (r.pages == 0 || r.pages > max_pages || align_pages > pages_per_chunk) return nullptr;
     lock_scope hold{lock_};
     Span* s = nullptr;
-    if (r.to_grow && lists_[0].front() != nullptr) s = split_locked(lists_[0].front(), r.pages, align_pages);
+    if (span_base* longest = lists_[0].front();
+        r.to_grow && longest != nullptr && longest->pages >= r.pages + align_pages - 1)
+      s = split_locked(longest, r.pages, align_pages);
     if (s == nullptr) s = take_fit_locked(r.pages, align_pages);
     if (s == nullptr && grow_locked(r.pages + align_pages - 1)) s = take_fit_locked(r.pages, align_pages);
     if (s == nullptr) return nullptr;
@@ -90,8 +98,8 @@ class page_heap {
     return allocate(r, [](Span&) noexcept {});
   }
 
-  // Requires: s came from allocate() of this heap and is in use. Thread-safe.
-  void free(Span* s) noexcept {
+  // Requires: s came from allocate() of this heap and is in use. Returns what is in use then. Thread-safe.
+  page_usage free(Span* s) noexcept {
     lock_scope hold{lock_};
     if (s->kind == span_kind::free || s->kind == span_kind::none)
       fatal("page heap: span freed that is not in use");
@@ -99,6 +107,15 @@ class page_heap {
     count_chunks_locked(*s, false);
     pages_in_use_ -= s->pages;
     insert_free_locked(s);
+    return {pages_in_use_, dirty_pages_};
+  }
+
+  // The most pages in use at a time since it was last asked.
+  std::size_t take_peak() noexcept {
+    lock_scope hold{lock_};
+    const std::size_t peak = peak_pages_;
+    peak_pages_ = pages_in_use_;
+    return peak;
   }
 
   // Gives the span another length and class where it is: a longer one out of the free pages behind it. False if there are not enough,
@@ -127,20 +144,20 @@ class page_heap {
   std::size_t release_memory(std::size_t wanted = SIZE_MAX) noexcept {
     std::size_t done = 0;
     while (done < wanted) {
-      Span* batch[release_batch];
+      detached batch[release_batch];
       unsigned n = 0;
       {
         lock_scope hold{lock_};
-        n = detach_dirty_locked(batch);
+        n = detach_dirty_locked(batch, (wanted - done) / page_bytes + 1);
       }
       if (n == 0) break;
       // Detached spans belong to this thread: no list and no map entry names them.
-      for (unsigned i = 0; i < n; ++i) os_release(*batch[i]);
+      for (unsigned i = 0; i < n; ++i) os::release(batch[i].part.memory(), batch[i].part.bytes());
       lock_scope hold{lock_};
       for (unsigned i = 0; i < n; ++i) {
-        done += clear_dirty_locked(*batch[i]);
-        pages_detached_ -= batch[i]->pages;
-        insert_free_locked(batch[i]);
+        done += clear_dirty_locked(batch[i].part);
+        pages_detached_ -= batch[i].whole->pages;
+        insert_free_locked(batch[i].whole);
       }
     }
     lock_scope hold{lock_};
@@ -462,6 +479,7 @@ class page_heap {
     });
     dirty_pages_ += s.pages - were_dirty;
     pages_in_use_ += s.pages;
+    if (pages_in_use_ > peak_pages_) peak_pages_ = pages_in_use_;
     count_chunks_locked(s, true);
     return were_dirty == 0;
   }
@@ -477,38 +495,55 @@ class page_heap {
     return inner;
   }
 
-  unsigned detach_dirty_locked(Span** out) noexcept {
+  struct detached {
+    Span* whole;
+    span_base part;  // what goes back to the OS
+  };
+
+  // The last dirty pages of the span, about `most` of them, in whole OS pages.
+  span_base dirty_tail_locked(const span_base& s, std::size_t most) noexcept {
+    span_base part = whole_os_pages(s);
+    const region& r = regions_[s.region];
+    const std::size_t first = (part.start - r.base) / page_bytes;
+    const auto is_dirty = [&](std::size_t page) noexcept {
+      return (r.dirty[page / 64] >> (page % 64) & 1) != 0;
+    };
+    std::size_t end = first + part.pages;
+    while (end != first && !is_dirty(end - 1)) --end;
+    const std::size_t begin = end - first > most ? end - most : first;
+    part.start = round_down(r.base + begin * page_bytes, os::page_size());
+    part.pages = (round_up(r.base + end * page_bytes, os::page_size()) - part.start) / page_bytes;
+    if (begin == end) part.pages = 0;
+    return part;
+  }
+
+  unsigned detach_dirty_locked(detached* out, std::size_t most) noexcept {
     unsigned n = 0;
-    for (std::size_t i = pages_per_chunk; i-- > 0 && n < release_batch;) {
+    std::size_t pages = 0;
+    for (std::size_t i = pages_per_chunk; i-- > 0;) {
       // Longest first: the fewest system calls for the most memory. List 0 holds the longest.
       const std::size_t index = i == pages_per_chunk - 1 ? 0 : i + 1;
       span_base* next = lists_[index].front();
-      while (next != nullptr && n < release_batch) {
+      while (next != nullptr) {
+        if (n == release_batch || pages >= most) return n;
         span_base* s = next;
         next = lists_[index].next(*s);
-        std::size_t dirty = 0;
-        for_dirty_words_locked(whole_os_pages(*s), [&](std::uint64_t& word, std::uint64_t mask) noexcept {
-          dirty += static_cast<std::size_t>(std::popcount(word & mask));
-        });
-        if (dirty == 0) continue;
+        const span_base part = dirty_tail_locked(*s, most - pages);
+        if (part.pages == 0) continue;
         unlink_locked(s);
         set_ends_locked(*s, page_entry{});
         pages_detached_ += s->pages;
-        out[n++] = static_cast<Span*>(s);
+        pages += part.pages;
+        out[n++] = {static_cast<Span*>(s), part};
       }
     }
     return n;
   }
 
-  static void os_release(const span_base& s) noexcept {
-    const span_base inner = whole_os_pages(s);
-    if (inner.pages != 0) os::release(inner.memory(), inner.bytes());
-  }
-
   // Bytes that were dirty.
-  std::size_t clear_dirty_locked(const span_base& s) noexcept {
+  std::size_t clear_dirty_locked(const span_base& part) noexcept {
     std::size_t cleared = 0;
-    for_dirty_words_locked(whole_os_pages(s), [&](std::uint64_t& word, std::uint64_t mask) noexcept {
+    for_dirty_words_locked(part, [&](std::uint64_t& word, std::uint64_t mask) noexcept {
       cleared += static_cast<std::size_t>(std::popcount(word & mask));
       word &= ~mask;
     });
@@ -528,6 +563,7 @@ class page_heap {
   // All below: protected by lock_, but for the map's entries, which are atomic.
   std::size_t next_reservation_ = 0;  // bytes
   std::size_t pages_in_use_ = 0;
+  std::size_t peak_pages_ = 0;  // in use, since take_peak()
   std::size_t pages_detached_ = 0;
   std::size_t dirty_pages_ = 0;
   std::size_t released_ = 0;  // bytes

@@ -103,7 +103,7 @@ constexpr class_info compute_class_info(unsigned index) noexcept {
     const std::size_t batch = (std::size_t{64} << 10) / size;
     info.batch = static_cast<std::uint32_t>(batch > max_batch ? max_batch : batch);
     const std::size_t held = (std::size_t{256} << 10) / size;
-    info.max_cached = static_cast<std::uint32_t>(held > 1023 ? 1023 : held);
+    info.max_cached = static_cast<std::uint32_t>(held > 4095 ? 4095 : held);
   }
   info.reciprocal = ((std::uint64_t{1} << 40) + size - 1) / size;
   return info;

@@ -37,14 +37,14 @@
 
 namespace tern::inline v1::detail {
 
-// Arrays of 2^k words, k in 1..10, reused by size.
+// Arrays of 2^k words, k in 1..12, reused by size.
 //
 // A core takes a load for the echo of an earlier store whose address agrees in the low 12 bits, and repairs that late: at a
 // depth where a bin's slot lies so to its top, a pair of 5 ns takes 20. So an array keeps out of its bin's place, modulo 4096,
 // where it is short enough to.
 class slot_arrays {
  public:
-  static constexpr unsigned max_order = 10;
+  static constexpr unsigned max_order = 12;
 
   constexpr slot_arrays() noexcept = default;
 
@@ -315,6 +315,7 @@ void for_each_allocator_lock(F&& f) noexcept {
   caches.shared_store.for_each_lock(f);
   for (central_list& l : central_lists) l.for_each_lock(f);
   huge.for_each_lock(f);
+  heap_scavenger.for_each_lock(f);
   heap.for_each_lock(f);
   caches.records.for_each_lock(f);
   slot_array_pool.for_each_lock(f);
@@ -451,14 +452,16 @@ TERN_NOINLINE inline void* thread_cache::pop_slow(unsigned c) noexcept {
     return p != nullptr ? p : caches.shared_store.pop_slow(c);
   }
   side& s = sides_[c];
-  if (s.order == 0 || s.ran_dry) try_grow(c);
+  const bool first = s.order == 0;
+  if (first || s.ran_dry) try_grow(c);
   s.ran_dry = true;
   if (TERN_UNLIKELY(s.order == 0)) {  // no memory for an array: one block, straight through
     void* p = nullptr;
     central_lists[c].take(c, &p, 1);
     return p;
   }
-  unsigned wanted = class_table[c].batch;
+  // The first time few: most bins of a short-lived thread serve a handful, and give it all back.
+  unsigned wanted = first ? (class_table[c].batch + 3) / 4 : class_table[c].batch;
   if (wanted > capacity_of(s.order)) wanted = capacity_of(s.order);
   const unsigned got = central_lists[c].take(c, s.bottom, wanted);
   if (got == 0) return nullptr;
