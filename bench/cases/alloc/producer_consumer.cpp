@@ -13,7 +13,7 @@ namespace {
 template <allocator_subject S>
 class producer_consumer {
  public:
-  explicit producer_consumer(const row_params& p) : size_(p.size_of("size")), crew_(2) {}
+  explicit producer_consumer(const row_params& p) : size_(p.size_of("size")), ring_(1024), crew_(2) {}
   std::uint64_t operations() const { return batch; }
   std::uint32_t run() {
     std::uint32_t sum = 0;  // consumer's, until run() has returned

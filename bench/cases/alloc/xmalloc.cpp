@@ -1,11 +1,14 @@
 // alloc/xmalloc/threads:T
 //
 // One operation  one block of 16 to 271 bytes: allocated and written (8 bytes) by one thread, read and freed by the next. Each thread
-//                allocates 64, hands them on, and frees 64 of those it was given; it is up to eight such batches ahead.
+//                allocates 256, hands them on, and frees 256 of those it was given; it is 16 such batches ahead.
 //                The time is wall time, which T threads on T processors share.
 // Kept equal     T pooled OS threads in a ring; the hand-over is not the subject's; the same sizes; unsized free.
 // Limits         Two processors show no scaling, only what a foreign free costs.
 // References     C. Lever and D. Boreham, malloc() performance in a multithreaded Linux environment, 2000.
+#include <deque>
+#include <vector>
+
 #include "bench/cases/alloc/pointer_ring.hpp"
 #include "bench/harness/crew.hpp"
 #include "bench/subjects/allocators.hpp"
@@ -16,12 +19,13 @@ namespace {
 template <allocator_subject S>
 class xmalloc {
  public:
-  explicit xmalloc(const row_params& p)
-      : crew_(p.size_of("threads")), rings_(crew_.size()), sums_(crew_.size()) {}
+  explicit xmalloc(const row_params& p) : crew_(p.size_of("threads")), sums_(crew_.size()) {
+    for (std::size_t i = 0; i < crew_.size(); ++i) rings_.emplace_back(2 * lead * batch);
+  }
   std::uint64_t operations() const { return crew_.size() * batches * batch; }
   std::uint32_t run() {
     crew_.run([&](std::size_t self) {
-      pointer_ring& to = rings_[(self + 1) % rings_.size()];
+      pointer_ring& to = rings_[(self + 1) % crew_.size()];
       pointer_ring& from = rings_[self];
       sequence sizes(self);
       std::uint32_t sum = 0;
@@ -49,15 +53,15 @@ class xmalloc {
   }
 
  private:
-  static constexpr std::size_t batch = 64;
-  static constexpr std::size_t batches = 512;
-  static constexpr std::size_t lead = 8;
+  static constexpr std::size_t batch = 256;
+  static constexpr std::size_t batches = 256;
+  static constexpr std::size_t lead = 16;
   struct alignas(128) padded {
     std::uint32_t value = 0;
   };
 
   crew crew_;
-  std::vector<pointer_ring> rings_;
+  std::deque<pointer_ring> rings_;
   std::vector<padded> sums_;
 };
 
