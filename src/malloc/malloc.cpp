@@ -59,9 +59,12 @@ Info memory_info() noexcept {
 
 }  // namespace
 
-TERN_MALLOC_API void* malloc(std::size_t size) noexcept { return tern::try_allocate(size); }
+// On lines of their own: a pair is 18 cycles or 19, as the lines fall.
+TERN_MALLOC_API [[gnu::aligned(64)]] void* malloc(std::size_t size) noexcept {
+  return tern::try_allocate(size);
+}
 
-TERN_MALLOC_API void free(void* p) noexcept { tern::deallocate(p); }
+TERN_MALLOC_API [[gnu::aligned(64)]] void free(void* p) noexcept { tern::deallocate(p); }
 
 TERN_MALLOC_API void* calloc(std::size_t count, std::size_t size) noexcept {
   std::size_t bytes = 0;

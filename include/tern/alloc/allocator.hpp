@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include <tern/alloc/central.hpp>
+#include <tern/alloc/heap_profile.hpp>
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/sanitizer.hpp>
 #include <tern/alloc/statistics.hpp>
@@ -55,6 +56,9 @@ TERN_COLD inline void give_back_caches() noexcept {
 
 TERN_NOINLINE inline void* allocate_class_slow(unsigned c) noexcept {
   read_debug_settings_once();
+  if (TERN_UNLIKELY(samples.is_on())) {
+    if (void* sampled = samples.try_take(c); sampled != nullptr) return sampled;
+  }
   void* p = current_cache()->pop_slow(c);
   if (TERN_UNLIKELY(p == nullptr)) {
     give_back_caches();
@@ -109,6 +113,7 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       give_back_caches();
       p = huge.allocate(size, alignment, w);
     }
+    if (TERN_UNLIKELY(samples.is_on()) && p != nullptr) samples.note_huge(p);
   }
   if (p == nullptr) errno = ENOMEM;
   return p;
@@ -191,7 +196,13 @@ TERN_NOINLINE inline void deallocate_unbinned(void* p) noexcept {
   const page_entry e = heap.map().find(p);
   if (e.kind() == span_kind::object) return deallocate_class(e.size_class(), p);  // far from the map's window
   const int saved = errno;
-  huge.free(huge_record(p));
+  if (TERN_UNLIKELY(e.kind() == span_kind::sampled)) {
+    samples.free(p);
+  } else {
+    span* s = huge_record(p);
+    samples.forget_huge(s);
+    huge.free(s);
+  }
   errno = saved;
 }
 
@@ -204,6 +215,7 @@ TERN_NOINLINE inline void deallocate_sized_unbinned(void* p, std::size_t size) n
 // Debug level 1: p starts a block of class c, as far as its span tells.
 inline bool is_block_of(unsigned c, void* p) noexcept {
   const page_entry e = heap.map().find(p);
+  if (e.kind() == span_kind::sampled) return e.size_class() == c;
   if (e.kind() != span_kind::object || e.size_class() != c) return false;
   return (to_word(p) - e.get<span>()->start) % class_size(c) == 0;
 }
@@ -275,8 +287,8 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
 // Bytes of the block that the caller may use, at least what was asked for. Requires: p is a live block.
 inline std::size_t usable_size(void* p) noexcept {
   const detail::page_entry e = detail::heap.map().find(p);
-  const std::size_t n = e.kind() == detail::span_kind::object ? detail::class_size(e.size_class())
-                                                              : detail::huge_record(p)->mapped_bytes;
+  const bool has_class = e.kind() == detail::span_kind::object || e.kind() == detail::span_kind::sampled;
+  const std::size_t n = has_class ? detail::class_size(e.size_class()) : detail::huge_record(p)->mapped_bytes;
   detail::unpoison(p, n);
   return n;
 }
@@ -286,11 +298,13 @@ inline std::size_t usable_size(void* p) noexcept {
 [[nodiscard]] inline void* try_reallocate(void* p, std::size_t size) noexcept {
   if (p == nullptr) return try_allocate(size);
   const detail::page_entry e = detail::heap.map().find(p);
-  if (e.kind() != detail::span_kind::object) {
+  if (e.kind() != detail::span_kind::object && e.kind() != detail::span_kind::sampled) {
     detail::span* s = detail::huge_record(p);
     if (size > detail::max_class_size) {
+      detail::samples.forget_huge(s);
       void* moved = detail::huge.resize(s, size);
       if (moved == nullptr) errno = ENOMEM;
+      if (TERN_UNLIKELY(detail::samples.is_on()) && moved != nullptr) detail::samples.note_huge(moved);
       return moved;
     }
   }

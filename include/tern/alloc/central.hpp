@@ -37,6 +37,9 @@ namespace tern::inline v1::detail {
 inline constinit page_heap<span, radix_page_map> heap{};
 inline constinit scavenger<page_heap<span, radix_page_map>> heap_scavenger{heap};
 
+// What frees a sampled block that came back with its class (sampling.hpp). Set before there is one.
+inline constinit atomic<void (*)(void*) noexcept> sampled_free{nullptr};
+
 struct central_statistics {
   std::size_t spans = 0;
   std::size_t span_bytes = 0;
@@ -215,8 +218,13 @@ class alignas(contended_line_size) central_list {
   }
 
  private:
+  // nullptr for a sampled block, which is freed.
   static span* span_of(unsigned c, void* p) noexcept {
     const page_entry e = heap.map().find(p);
+    if (TERN_UNLIKELY(e.kind() == span_kind::sampled && e.size_class() == c)) {
+      sampled_free.load(memory_order_relaxed)(p);  // relaxed: the block's way here came after the store
+      return nullptr;
+    }
     if (TERN_UNLIKELY(e.kind() != span_kind::object))
       fatal("deallocate: not a live block of this allocator (foreign pointer, or freed twice)");
     if (TERN_UNLIKELY(e.size_class() != c))
@@ -228,15 +236,18 @@ class alignas(contended_line_size) central_list {
     const class_info& info = class_table[c];
     span* spans[give_batch];
     std::uint32_t indices[give_batch];
+    unsigned known = 0;
     for (unsigned i = 0; i < n; ++i) {
       span* s = span_of(c, blocks[i]);
+      if (TERN_UNLIKELY(s == nullptr)) continue;
       const std::uintptr_t offset = to_word(blocks[i]) - s->start;
       const std::uint64_t index = (offset * info.reciprocal) >> 40;
       if (TERN_UNLIKELY(index * info.size != offset)) fatal("deallocate: pointer into the middle of a block");
-      spans[i] = s;
-      indices[i] = static_cast<std::uint32_t>(index);
+      spans[known] = s;
+      indices[known++] = static_cast<std::uint32_t>(index);
       __builtin_prefetch(s, 1);
     }
+    n = known;
     span* empty[give_batch];
     unsigned empties = 0;
     {
@@ -266,11 +277,15 @@ class alignas(contended_line_size) central_list {
 
   void give_large(unsigned c, void* const* blocks, unsigned n) noexcept {
     span* spans[give_batch];
+    unsigned known = 0;
     for (unsigned i = 0; i < n; ++i) {
-      spans[i] = span_of(c, blocks[i]);
-      if (TERN_UNLIKELY(spans[i]->start != to_word(blocks[i])))
+      spans[known] = span_of(c, blocks[i]);
+      if (TERN_UNLIKELY(spans[known] == nullptr)) continue;
+      if (TERN_UNLIKELY(spans[known]->start != to_word(blocks[i])))
         fatal("deallocate: pointer into the middle of a block");
+      ++known;
     }
+    n = known;
     {
       lock_scope hold{lock_};
       for (unsigned i = 0; i < n; ++i) {

@@ -109,6 +109,7 @@ class huge_blocks {
     s->mapped_bytes = mapped;
     s->kind = span_kind::huge;
     s->pages = 0;
+    s->bits[0] = 0;
     publish(s);
     count(1, mapped, 0);
     return p;
@@ -117,7 +118,10 @@ class huge_blocks {
   void* borrow(std::size_t bytes, std::size_t alignment, wish w) noexcept {
     const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
     span* s = heap.allocate({.pages = pages, .kind = span_kind::huge, .alignment = alignment},
-                            [&](span& fresh) noexcept { fresh.mapped_bytes = pages * page_bytes; });
+                            [&](span& fresh) noexcept {
+                              fresh.mapped_bytes = pages * page_bytes;
+                              fresh.bits[0] = 0;
+                            });
     if (s == nullptr) return nullptr;
     if (w == wish::zeroed && !s->zeroed) std::memset(s->memory(), 0, bytes);
     count(1, s->bytes(), 0, static_cast<std::ptrdiff_t>(s->bytes()));

@@ -31,6 +31,7 @@
 #include <tern/alloc/central.hpp>
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/metadata.hpp>
+#include <tern/alloc/sampling.hpp>
 #include <tern/arch/tls.hpp>
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
@@ -305,9 +306,10 @@ inline void cache_registry::on_thread_exit(void* c) noexcept {
   caches.retire_at_exit(static_cast<thread_cache*>(c));
 }
 
-// All locks of the allocator in the order in which they nest.
+// All locks of the allocator in the order in which they nest. The sampler's come first (sampling.hpp).
 template <class F>
 void for_each_allocator_lock(F&& f) noexcept {
+  samples.for_each_lock(f);
   f(caches.exit_key_lock);
   f(caches.lock);
   for (thread_cache* c = caches.live.front(); c != nullptr; c = caches.live.next(*c)) c->for_each_lock(f);
