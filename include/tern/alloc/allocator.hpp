@@ -91,8 +91,8 @@ TERN_ALWAYS_INLINE void* allocate_class(unsigned c) noexcept(!Throws) {
 TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment,
                                              huge_blocks::wish w = huge_blocks::wish::nothing) noexcept {
   void* p = nullptr;
-  if (size <= max_class_size && alignment <= chunk_bytes) {
-    const unsigned c = aligned_span_class(size);
+  if (size <= max_class_size - seal_bytes && alignment <= chunk_bytes) {
+    const unsigned c = aligned_span_class(size + seal_bytes);
     const page_request r{
         .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .alignment = alignment};
     const auto init = [](span& s) noexcept { s.bits[0] = 1; };
@@ -105,7 +105,8 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       central_lists[c].count_large(1);
       poison(s->memory(), s->bytes());
       p = s->memory();
-      unpoison(p, size);
+      unpoison(p, size + seal_bytes);
+      if constexpr (hardened_build) hardening.seal(p, size, c, false);
     }
   } else {
     p = huge.allocate(size, alignment, w);
@@ -128,22 +129,24 @@ TERN_NOINLINE inline void* allocate_unbinned_or_throw(std::size_t size, std::siz
 template <bool Throws>
 TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) noexcept(!Throws) {
   TERN_ASSERT(is_power_of_two(alignment), "allocate: alignment is not a power of two");
-  if (alignment <= block_alignment && TERN_LIKELY(size <= max_table_size)) {
-    void* p = allocate_class<Throws>(small_class_of[(size + block_alignment - 1) / block_alignment]);
-    if constexpr (asan_build) {
-      if (p != nullptr) unpoison(p, size);
+  unsigned c = 0;
+  if (alignment <= block_alignment && TERN_LIKELY(size <= max_table_size - seal_bytes)) {
+    c = small_class_of[(size + seal_bytes + block_alignment - 1) / block_alignment];
+  } else {
+    if (TERN_UNLIKELY(size > max_class_size - seal_bytes || !is_binned(size + seal_bytes, alignment))) {
+      if constexpr (Throws)
+        return allocate_unbinned_or_throw(size, alignment);
+      else
+        return allocate_unbinned(size, alignment);
     }
-    return p;
+    c = class_of(class_request(size + seal_bytes, alignment));
   }
-  if (TERN_UNLIKELY(!is_binned(size, alignment))) {
-    if constexpr (Throws)
-      return allocate_unbinned_or_throw(size, alignment);
-    else
-      return allocate_unbinned(size, alignment);
-  }
-  void* p = allocate_class<Throws>(class_of(class_request(size, alignment)));
+  void* p = allocate_class<Throws>(c);
   if constexpr (asan_build) {
-    if (p != nullptr) unpoison(p, size);
+    if (p != nullptr) unpoison(p, hardened_build ? class_size(c) : size);
+  }
+  if constexpr (hardened_build) {
+    if (p != nullptr) hardening.seal(p, size, c, true);
   }
   return p;
 }
@@ -176,6 +179,12 @@ TERN_NOINLINE inline void deallocate_class_slow(unsigned c, void* p) noexcept {
 }
 
 TERN_ALWAYS_INLINE void deallocate_class(unsigned c, void* p) noexcept {
+  if constexpr (hardened_build) {
+    const hardened_blocks::entry out = hardening.retire(p, c);
+    if (out.p == nullptr) return;
+    p = out.p;
+    c = out.size_class;
+  }
   poison(p, class_size(c));
   thread_cache* const cache = current_cache_if_any();
   if (TERN_LIKELY(cache != nullptr) && TERN_LIKELY(cache->try_push(c, p))) return;
@@ -197,6 +206,7 @@ TERN_NOINLINE inline void deallocate_unbinned(void* p) noexcept {
   if (e.kind() == span_kind::object) return deallocate_class(e.size_class(), p);  // far from the map's window
   const int saved = errno;
   if (TERN_UNLIKELY(e.kind() == span_kind::sampled)) {
+    if constexpr (hardened_build) static_cast<void>(hardening.check(p, e.size_class()));
     samples.free(p);
   } else {
     span* s = huge_record(p);
@@ -242,7 +252,7 @@ inline bool is_block_of(unsigned c, void* p) noexcept {
 
 // try_allocate of a block whose bytes are zero. What the OS has just given is not cleared again.
 [[nodiscard]] inline void* try_allocate_zeroed(std::size_t size) noexcept {
-  if (size > detail::max_small_size) {
+  if (!detail::hardened_build && size > detail::max_small_size) {
     return size > detail::max_class_size
                ? detail::allocate_unbinned(size, detail::block_alignment, detail::huge_blocks::wish::zeroed)
                : detail::allocate_zeroed_large(size);
@@ -268,6 +278,16 @@ TERN_ALWAYS_INLINE void deallocate(void* p) noexcept {
   detail::deallocate_class(near - 1, p);
 }
 
+// Bytes of the block that the caller may use, at least what was asked for. Requires: p is a live block.
+inline std::size_t usable_size(void* p) noexcept {
+  const detail::page_entry e = detail::heap.map().find(p);
+  const bool has_class = e.kind() == detail::span_kind::object || e.kind() == detail::span_kind::sampled;
+  if (detail::hardened_build && has_class) return detail::hardening.check(p, e.size_class());
+  const std::size_t n = has_class ? detail::class_size(e.size_class()) : detail::huge_record(p)->mapped_bytes;
+  detail::unpoison(p, n);
+  return n;
+}
+
 // The same for a block of known size, which saves the look-up. Requires: allocate(size) or reallocate(q, size) made
 // it; usable_size(p) is right as well. A size of another class is fatal, at latest when the cache gives the block back.
 TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
@@ -280,17 +300,8 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
 
 // Requires: allocate(size, alignment) made it.
 TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignment) noexcept {
-  if (TERN_UNLIKELY(!detail::is_binned(size, alignment))) return deallocate(p);
+  if (detail::hardened_build || TERN_UNLIKELY(!detail::is_binned(size, alignment))) return deallocate(p);
   return deallocate(p, detail::class_request(size, alignment));
-}
-
-// Bytes of the block that the caller may use, at least what was asked for. Requires: p is a live block.
-inline std::size_t usable_size(void* p) noexcept {
-  const detail::page_entry e = detail::heap.map().find(p);
-  const bool has_class = e.kind() == detail::span_kind::object || e.kind() == detail::span_kind::sampled;
-  const std::size_t n = has_class ? detail::class_size(e.size_class()) : detail::huge_record(p)->mapped_bytes;
-  detail::unpoison(p, n);
-  return n;
 }
 
 // A block of `size` bytes with the old one's bytes up to the smaller size; the old one is freed, or is still the answer.
@@ -310,8 +321,8 @@ inline std::size_t usable_size(void* p) noexcept {
   }
   const std::size_t before = usable_size(p);
   void* q = nullptr;
-  if (e.kind() == detail::span_kind::object && size <= detail::max_class_size) {
-    const unsigned to = detail::class_of(size);
+  if (e.kind() == detail::span_kind::object && size <= detail::max_class_size - detail::seal_bytes) {
+    const unsigned to = detail::class_of(size + detail::seal_bytes);
     const bool is_large = !detail::is_small(to);
     // In place within the class only, so that the block may be freed with its new size; a large one may change its class.
     if (to == e.size_class() ||
@@ -320,13 +331,15 @@ inline std::size_t usable_size(void* p) noexcept {
         detail::poison(p, before < detail::class_size(to) ? detail::class_size(to) : before);
         detail::unpoison(p, size);
       }
+      if constexpr (detail::hardened_build) detail::hardening.seal(p, size, to, false);
       return p;
     }
     // What has grown will grow on.
     if (is_large && size > before) {
       if (detail::span* s = detail::central_lists[to].take_span(to, true); s != nullptr) {
         q = s->memory();
-        detail::unpoison(q, size);
+        detail::unpoison(q, size + detail::seal_bytes);
+        if constexpr (detail::hardened_build) detail::hardening.seal(q, size, to, false);
       }
     }
   }

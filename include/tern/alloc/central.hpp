@@ -24,7 +24,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
+#include <tern/alloc/hardened.hpp>
 #include <tern/alloc/page_heap.hpp>
 #include <tern/alloc/sanitizer.hpp>
 #include <tern/alloc/scavenger.hpp>
@@ -113,7 +115,11 @@ class alignas(contended_line_size) central_list {
                               const unsigned tail = info.blocks % 64;
                               if (tail != 0) fresh.bits[info.blocks / 64] = ~std::uint64_t{0} << tail;
                             });
-    if (s != nullptr) poison(s->memory(), s->bytes());
+    if (s == nullptr) return nullptr;
+    if constexpr (hardened_build) {
+      if (!s->zeroed) std::memset(s->memory(), 0, s->bytes());  // no seals of what was here before
+    }
+    poison(s->memory(), s->bytes());
     return s;
   }
 
@@ -205,6 +211,8 @@ class alignas(contended_line_size) central_list {
         .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .to_grow = to_grow};
     span* s = heap.allocate(r, [](span& fresh) noexcept { fresh.bits[0] = 1; });
     if (s == nullptr) return nullptr;
+    if constexpr (hardened_build)
+      std::memset(reinterpret_cast<void*>(s->start + class_size(c) - seal_bytes), 0, seal_bytes);
     poison(s->memory(), s->bytes());
     count_large(1);
     return s;

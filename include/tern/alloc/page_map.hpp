@@ -54,7 +54,7 @@ class radix_page_map {
   TERN_ALWAYS_INLINE unsigned near_class(const void* p) const noexcept {
     // relaxed, both: as in find(). The window is set once, and every byte is 0 before.
     const std::uintptr_t i = (to_word(p) >> page_shift) - window_.load(memory_order_relaxed);
-    return TERN_LIKELY(i < window_pages) ? classes_[i].load(memory_order_relaxed) : 0;
+    return TERN_LIKELY(i < window_pages) ? classes_[i].load() : 0;
   }
 
   TERN_ALWAYS_INLINE page_entry find(const void* p) const noexcept {
@@ -111,9 +111,8 @@ class radix_page_map {
     l->entries[page & (leaf_size - 1)].store(e.word(), memory_order_release);  // pairs-with: find_acquire()
     const std::uintptr_t i = page - window_.load(memory_order_relaxed);  // relaxed, both: see near_class()
     if (i < window_pages)
-      classes_[i].store(
-          e.kind() == span_kind::object ? static_cast<std::uint8_t>(e.size_class() + 1) : std::uint8_t{0},
-          memory_order_relaxed);
+      classes_[i].store(e.kind() == span_kind::object ? static_cast<std::uint8_t>(e.size_class() + 1)
+                                                      : std::uint8_t{0});
   }
 
  private:
@@ -147,7 +146,7 @@ class radix_page_map {
 
   atomic<std::uintptr_t> window_{0};  // its first page; 0: not placed yet
   atomic<leaf*> root_[std::size_t{1} << root_bits] = {};
-  atomic<std::uint8_t> classes_[window_pages] = {};
+  table_byte classes_[window_pages] = {};
 };
 
 class flat_page_map {

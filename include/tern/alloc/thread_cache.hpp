@@ -29,6 +29,7 @@
 #include <cstdlib>
 
 #include <tern/alloc/central.hpp>
+#include <tern/alloc/hardened.hpp>
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/sampling.hpp>
@@ -310,6 +311,7 @@ inline void cache_registry::on_thread_exit(void* c) noexcept {
 template <class F>
 void for_each_allocator_lock(F&& f) noexcept {
   samples.for_each_lock(f);
+  hardening.for_each_lock(f);
   f(caches.exit_key_lock);
   f(caches.lock);
   for (thread_cache* c = caches.live.front(); c != nullptr; c = caches.live.next(*c)) c->for_each_lock(f);
