@@ -291,6 +291,11 @@ inline std::size_t usable_size(void* p) noexcept {
 // The same for a block of known size, which saves the look-up. Requires: allocate(size) or reallocate(q, size) made
 // it; usable_size(p) is right as well. A size of another class is fatal, at latest when the cache gives the block back.
 TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
+  if constexpr (detail::hardened_build) {
+    if (p != nullptr && size <= detail::max_class_size - detail::seal_bytes && usable_size(p) != size)
+      detail::fatal("hardened: the size does not match the block's");
+    return deallocate(p);
+  }
   if (TERN_UNLIKELY(size > detail::max_class_size) || p == nullptr)
     return detail::deallocate_sized_unbinned(p, size);
   const unsigned c = detail::class_of(size);
