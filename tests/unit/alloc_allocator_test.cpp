@@ -227,6 +227,27 @@ TEST(Allocator, SmallBlocksWithHugeAlignmentShareNoPageOfTheMap) {
   for (void* p : blocks) tern::deallocate(p);
 }
 
+TEST(Allocator, MemoryLimit) {
+  tern::release_memory();
+  const auto now = tern::allocation_statistics();
+  tern::set_memory_limit(now.in_use + now.huge + 40 * mib);
+  for (const std::size_t n : {std::size_t{1000}, std::size_t{100'000}, 3 * mib, 70 * mib}) {
+    std::vector<void*> blocks;
+    errno = 0;
+    while (void* p = tern::try_allocate(n)) blocks.push_back(p);
+    EXPECT_EQ(errno, ENOMEM);
+    EXPECT_LE(blocks.size() * n, 40 * mib);
+    EXPECT_GE(blocks.size() * n, n > 40 * mib ? 0 : 30 * mib);
+    if (!blocks.empty()) {
+      EXPECT_EQ(tern::try_reallocate(blocks[0], 80 * mib), nullptr);
+    }
+    for (void* p : blocks) tern::deallocate(p);
+    tern::release_memory();
+  }
+  tern::set_memory_limit(0);
+  tern::deallocate(tern::allocate(70 * mib));
+}
+
 TEST(Allocator, ImpossibleSizesFailCleanly) {
   for (const std::size_t n : {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX / 2, std::size_t{1} << 47}) {
     errno = 0;

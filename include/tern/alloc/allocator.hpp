@@ -371,6 +371,10 @@ inline std::size_t release_memory() noexcept {
   return detail::heap.release_memory();
 }
 
+// At most so many bytes in spans and huge blocks from now on, caches included; 0: no limit. Beyond it allocations fail as if memory
+// were exhausted. What is in use already stays. Thread-safe.
+inline void set_memory_limit(std::size_t bytes) noexcept { detail::heap.set_limit(bytes); }
+
 // A standard allocator over allocate and deallocate. All are equal; stateless.
 template <class T>
 struct allocator {

@@ -53,6 +53,7 @@ class huge_blocks {
     withdraw(s);
     heap.give_record(s);
     os::unreserve(p, mapped);
+    static_cast<void>(heap.change_foreign(pages_of(mapped), 0));
     count(-1, 0, mapped);
   }
 
@@ -63,6 +64,7 @@ class huge_blocks {
     const std::size_t mapped = round_up(bytes, os::page_size());
     const std::size_t before = s->mapped_bytes;
     if (mapped == before) return s->memory();
+    if (!heap.change_foreign(pages_of(before), pages_of(mapped))) return nullptr;
     withdraw(s);
     void* p = ::mremap(s->memory(), before, mapped, 0);
     if (p == MAP_FAILED) p = move(s->memory(), before, mapped);
@@ -72,6 +74,8 @@ class huge_blocks {
       count(0, mapped, before);
     }
     publish(s);
+    // Back to what it was, which is less.
+    if (p == MAP_FAILED) static_cast<void>(heap.change_foreign(pages_of(mapped), pages_of(before)));
     return p != MAP_FAILED ? p : nullptr;
   }
 
@@ -92,17 +96,21 @@ class huge_blocks {
 
  private:
   static constexpr std::size_t max_bytes = std::size_t{1} << 46;
+  static constexpr std::size_t pages_of(std::size_t bytes) noexcept {
+    return (bytes + page_bytes - 1) / page_bytes;
+  }
   static constexpr std::size_t max_borrowed = std::size_t{64} << 20;
 
   void* map(std::size_t bytes, std::size_t alignment) noexcept {
     // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
     const std::size_t mapped = round_up(bytes < page_bytes ? page_bytes : bytes, os::page_size());
+    if (!heap.change_foreign(0, pages_of(mapped))) return nullptr;
     span* s = heap.take_record();
-    if (s == nullptr) return nullptr;
-    void* p = os::reserve(mapped, alignment);
+    void* p = s == nullptr ? nullptr : os::reserve(mapped, alignment);
     if (p == nullptr || !heap.map().cover(to_word(p), page_bytes)) {
       if (p != nullptr) os::unreserve(p, mapped);
-      heap.give_record(s);
+      if (s != nullptr) heap.give_record(s);
+      static_cast<void>(heap.change_foreign(pages_of(mapped), 0));
       return nullptr;
     }
     s->start = to_word(p);
@@ -116,7 +124,7 @@ class huge_blocks {
   }
 
   void* borrow(std::size_t bytes, std::size_t alignment, wish w) noexcept {
-    const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
+    const std::size_t pages = pages_of(bytes);
     span* s = heap.allocate({.pages = pages, .kind = span_kind::huge, .alignment = alignment},
                             [&](span& fresh) noexcept {
                               fresh.mapped_bytes = pages * page_bytes;
@@ -130,7 +138,7 @@ class huge_blocks {
 
   // The new place of a borrowed block: where it is, if there is room; else a mapping, to grow on.
   void* leave(span* s, std::size_t bytes) noexcept {
-    const std::size_t pages = (bytes + page_bytes - 1) / page_bytes;
+    const std::size_t pages = pages_of(bytes);
     const std::size_t before = s->mapped_bytes;
     if (pages <= max_borrowed / page_bytes && heap.resize(s, pages, 0)) {
       s->mapped_bytes = s->bytes();

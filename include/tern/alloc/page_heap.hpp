@@ -36,8 +36,8 @@
 namespace tern::inline v1::detail {
 
 struct page_heap_options {
-  std::size_t first_reservation =
-      0;                // bytes, rounded up to chunks; 0: 64 MiB (all-zero options keep the heap in .bss)
+  // Bytes, rounded up to chunks; 0: 64 MiB (all-zero options keep the heap in .bss).
+  std::size_t first_reservation = 0;
   bool single = false;  // never a second reservation: contains() is one compare
 };
 
@@ -60,8 +60,7 @@ struct page_heap_statistics {
   std::size_t reserved = 0;  // address space
   std::size_t mapped = 0;    // handed to the heap in chunks
   std::size_t in_use = 0;    // in spans in use
-  std::size_t dirty =
-      0;  // in pages that were used since they last went back to the OS: bounds the resident memory
+  std::size_t dirty = 0;     // in pages used since they last went back to the OS: bounds the resident memory
   std::size_t released = 0;  // given back to the OS, sum since the start
 };
 
@@ -79,6 +78,7 @@ class page_heap {
     const std::size_t align_pages = r.alignment <= page_bytes ? 1 : r.alignment / page_bytes;
     if (r.pages == 0 || r.pages > max_pages || align_pages > pages_per_chunk) return nullptr;
     lock_scope hold{lock_};
+    if (exceeds_limit_locked(r.pages)) return nullptr;
     Span* s = nullptr;
     if (span_base* longest = lists_[0].front();
         r.to_grow && longest != nullptr && longest->pages >= r.pages + align_pages - 1)
@@ -110,6 +110,20 @@ class page_heap {
     return {pages_in_use_, dirty_pages_};
   }
 
+  // At most so many bytes in use from now on, foreign ones included; 0: no limit. What is in use beyond it stays.
+  void set_limit(std::size_t bytes) noexcept {
+    lock_scope hold{lock_};
+    limit_pages_ = bytes == 0 ? 0 : bytes < page_bytes ? 1 : bytes / page_bytes;
+  }
+
+  // Memory that is not this heap's, but counts against its limit: so many pages instead of `before`. False if that would exceed it.
+  bool change_foreign(std::size_t before, std::size_t pages) noexcept {
+    lock_scope hold{lock_};
+    if (pages > before && exceeds_limit_locked(pages - before)) return false;
+    foreign_pages_ += pages - before;
+    return true;
+  }
+
   // The most pages in use at a time since it was last asked.
   std::size_t take_peak() noexcept {
     lock_scope hold{lock_};
@@ -122,7 +136,8 @@ class page_heap {
   // and nothing has changed. Requires: s is in use, and no other thread looks it up meanwhile. Thread-safe.
   bool resize(Span* s, std::size_t pages, std::uint8_t size_class) noexcept {
     lock_scope hold{lock_};
-    if (pages > s->pages && !append_locked(*s, pages - s->pages)) return false;
+    if (pages > s->pages && (exceeds_limit_locked(pages - s->pages) || !append_locked(*s, pages - s->pages)))
+      return false;
     if (pages < s->pages && !cut_locked(*s, pages)) return false;
     s->size_class = size_class;
     const page_entry e{s, s->kind, size_class};
@@ -219,6 +234,10 @@ class page_heap {
   // List 0 holds all spans of a chunk or longer.
   static constexpr std::size_t list_index(std::size_t pages) noexcept {
     return pages < pages_per_chunk ? pages : 0;
+  }
+
+  bool exceeds_limit_locked(std::size_t more) const noexcept {
+    return limit_pages_ != 0 && pages_in_use_ + foreign_pages_ + more > limit_pages_;
   }
 
   void push_list_locked(Span* s) noexcept {
@@ -426,9 +445,7 @@ class page_heap {
     const std::size_t chunks = bytes / chunk_bytes;
     void* side = metadata.allocate(dirty_words * sizeof(std::uint64_t) + chunks * sizeof(std::uint16_t));
     if (side == nullptr || !map_.cover(to_word(p), bytes)) {
-      os::unreserve(
-          p,
-          bytes);  // the side table is lost to a later, smaller try: some hundred bytes, at exhaustion only
+      os::unreserve(p, bytes);  // the side table is lost: some hundred bytes, at exhaustion only
       return false;
     }
     region& r = regions_[region_count_];
@@ -563,7 +580,9 @@ class page_heap {
   // All below: protected by lock_, but for the map's entries, which are atomic.
   std::size_t next_reservation_ = 0;  // bytes
   std::size_t pages_in_use_ = 0;
-  std::size_t peak_pages_ = 0;  // in use, since take_peak()
+  std::size_t peak_pages_ = 0;     // in use, since take_peak()
+  std::size_t limit_pages_ = 0;    // 0: none
+  std::size_t foreign_pages_ = 0;  // change_foreign()
   std::size_t pages_detached_ = 0;
   std::size_t dirty_pages_ = 0;
   std::size_t released_ = 0;  // bytes
