@@ -105,7 +105,7 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       central_lists[c].count_large(1);
       poison(s->memory(), s->bytes());
       p = s->memory();
-      unpoison(p, size + seal_bytes);
+      unpoison(p, size);
       if constexpr (hardened_build) hardening.seal(p, size, c, false);
     }
   } else {
@@ -143,7 +143,7 @@ TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) n
   }
   void* p = allocate_class<Throws>(c);
   if constexpr (asan_build) {
-    if (p != nullptr) unpoison(p, hardened_build ? class_size(c) : size);
+    if (p != nullptr) unpoison(p, size);
   }
   if constexpr (hardened_build) {
     if (p != nullptr) hardening.seal(p, size, c, true);
@@ -333,7 +333,7 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
     if (to == e.size_class() ||
         (is_large && !detail::is_small(e.size_class()) && detail::resize_large(e.get<detail::span>(), to))) {
       if constexpr (detail::asan_build) {
-        detail::poison(p, before < detail::class_size(to) ? detail::class_size(to) : before);
+        detail::poison(p, detail::class_size(to));
         detail::unpoison(p, size);
       }
       if constexpr (detail::hardened_build) detail::hardening.seal(p, size, to, false);
@@ -343,7 +343,7 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
     if (is_large && size > before) {
       if (detail::span* s = detail::central_lists[to].take_span(to, true); s != nullptr) {
         q = s->memory();
-        detail::unpoison(q, size + detail::seal_bytes);
+        detail::unpoison(q, size);
         if constexpr (detail::hardened_build) detail::hardening.seal(q, size, to, false);
       }
     }
