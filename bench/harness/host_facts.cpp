@@ -274,6 +274,11 @@ void from_text(const std::string& s, std::optional<bool>& out) {
 
 }  // namespace
 
+bool is_emulated() {
+  static const bool known = collect_host_facts().emulated.value_or(false);
+  return known;
+}
+
 host_facts collect_host_facts() {
   host_facts f;
   const std::string cpuinfo = read_text("/proc/cpuinfo").value_or("");
