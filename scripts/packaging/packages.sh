@@ -42,7 +42,10 @@ tern_package_set() {
         'shellcheck|checks the scripts'
       ;;
     tool)
+      # The report's test also opens a browser where there are Chromium (Debian: chromium) and Playwright (pip install playwright);
+      # both are large, so it is left to you to have them. actionlint is installed by Go, where there is one, for the lint.
       printf '%s\n' \
+        'valgrind?|counts instructions: ternbench count' \
         'python3-jsonschema|a second opinion on the JSON schemas, for the tests of the tool' \
         'libbenchmark-tools|compare.py of Google Benchmark, which must read our results' \
         'python3-scipy|compare.py computes with it' \

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include "error.hpp"
@@ -75,6 +76,8 @@ void drain(pipe_pair& from, std::string& into) {
   if (null >= 0) dup2(null, STDIN_FILENO);
   dup2(out.write_end, STDOUT_FILENO);
   dup2(err.write_end, STDERR_FILENO);
+  std::vector<std::string> added = command.environment;
+  for (std::string& variable : added) putenv(variable.data());
   std::vector<std::string> words = command.launcher;
   words.push_back(words.empty() ? command.program.filename().string() : command.program.string());
   words.insert(words.end(), command.arguments.begin(), command.arguments.end());

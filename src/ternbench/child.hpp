@@ -13,6 +13,7 @@ struct child_command {
   std::vector<std::string> launcher;  // put before it (an emulator), found on PATH; usually empty
   std::vector<std::string> arguments;
   double timeout_seconds = 60;
+  std::vector<std::string> environment{};  // "NAME=value", added to ours
 };
 
 struct child_result {

@@ -12,11 +12,6 @@
 namespace ternbench {
 namespace {
 
-std::string text_at(const ordered_json& object, const char* key) {
-  const auto at = object.find(key);
-  return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
-}
-
 /// Google Benchmark writes entry after entry, so a cut file holds whole ones before the cut: closes the document after the
 /// last of them.
 std::optional<ordered_json> salvage(std::string_view text) {

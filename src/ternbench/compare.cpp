@@ -8,7 +8,6 @@
 namespace ternbench {
 namespace {
 
-constexpr std::size_t table_width = 100;
 constexpr std::size_t name_width = 46;
 
 /// Pairs up rows that are gone with rows that are new, where case and subject agree and there is one of each.
@@ -140,6 +139,11 @@ std::vector<std::string> host_differences(const run_data& a, const run_data& b) 
     };
     if (left[key] != right[key])
       out.push_back(fmt::format("{}: {} -> {}", key, text(left[key]), text(right[key])));
+  }
+  for (const auto& [key, version] : a.versions) {
+    const auto other = b.versions.find(key);
+    if (other != b.versions.end() && other->second != version)
+      out.push_back(fmt::format("{}: {} -> {}", key, version, other->second));
   }
   return out;
 }

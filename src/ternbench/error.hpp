@@ -10,6 +10,8 @@ namespace ternbench {
 enum class exit_code : int {
   ok = 0,
   failed = 1,            // unreadable or invalid input, a usage error, or the tool could not do its work
+  regression = 2,        // gate: a regression, or a fault of the inventory; it wins over 3
+  inconclusive = 3,      // gate: no verdict can be given: incomplete, too noisy, or another host
   not_comparable = 4,    // both inputs were read, but their times must not be compared
   rows_errored = 5,      // run: it ended, but a row crashed, timed out or reported an error
   checksum_differs = 6,  // run: subjects or processes of one case computed different results

@@ -45,6 +45,7 @@ std::string format_bytes(double bytes) {
 }
 
 std::string format_value(double v, metric::unit unit) {
+  if (unit == metric::unit::count) return fmt::format("{:.1f}", v);
   return unit == metric::unit::bytes ? format_bytes(v) : format_time(v);
 }
 

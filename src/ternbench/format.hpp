@@ -19,6 +19,9 @@ namespace ternbench {
 [[nodiscard]] std::string format_interval(const interval& i);
 [[nodiscard]] std::string format_duration(double seconds);  // "1:05", "12 s"
 
+/// What a table of ours may take.
+inline constexpr std::size_t table_width = 100;
+
 /// Display width of UTF-8 text: code points.
 [[nodiscard]] std::size_t width_of(std::string_view s);
 [[nodiscard]] std::string pad_left(std::string_view s, std::size_t width);

@@ -62,7 +62,92 @@ std::string diagnose(std::string_view text, std::size_t byte) {
   return fmt::format("is not valid JSON at line {}, column {}", q.line, q.column);
 }
 
+/// Steps through the text of valid JSON.
+class json_scanner {
+ public:
+  explicit json_scanner(std::string_view text) : text_(text) { skip_blanks(); }
+
+  [[nodiscard]] std::size_t at() const { return at_; }
+
+  /// From the start of an object or array to that of its member `step`; false, and somewhere else, where there is none.
+  bool enter(std::string_view step) {
+    const char open = text_[at_];
+    if (open != '{' && open != '[') return false;
+    next(1);
+    for (std::size_t index = 0; text_[at_] != '}' && text_[at_] != ']'; ++index) {
+      std::string_view name;
+      if (open == '{') {
+        const std::size_t start = at_;
+        skip_string();
+        name = text_.substr(start + 1, at_ - start - 2);
+        skip_blanks();
+        next(1);  // the colon
+      }
+      if (open == '{' ? name == step : std::to_string(index) == step) return true;
+      skip_value();
+      if (text_[at_] == ',') next(1);
+    }
+    return false;
+  }
+
+ private:
+  void next(std::size_t count) {
+    at_ += count;
+    skip_blanks();
+  }
+  void skip_blanks() {
+    while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_])) != 0) ++at_;
+  }
+  void skip_string() {
+    for (++at_; text_[at_] != '"'; ++at_) at_ += text_[at_] == '\\' ? 1U : 0U;
+    ++at_;
+  }
+  void skip_value() {
+    std::size_t depth = 0;
+    do {
+      const char c = text_[at_];
+      if (c == '"') {
+        skip_string();
+        continue;
+      }
+      if (c == '{' || c == '[') ++depth;
+      if (c == '}' || c == ']') {
+        if (depth == 0) break;  // a number or a word ended with its object
+        --depth;
+      }
+      if (c == ',' && depth == 0) break;
+      ++at_;
+    } while (at_ < text_.size());
+    skip_blanks();
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+};
+
 }  // namespace
+
+std::size_t line_of(std::string_view text, std::string_view pointer) {
+  json_scanner scanner(text);
+  std::size_t found = scanner.at();
+  while (!pointer.empty()) {
+    pointer.remove_prefix(1);
+    const auto slash = std::min(pointer.find('/'), pointer.size());
+    std::string step(pointer.substr(0, slash));
+    pointer.remove_prefix(slash);
+    for (std::size_t at = step.find("~1"); at != std::string::npos; at = step.find("~1", at + 1))
+      step.replace(at, 2, "/");
+    if (step.empty() || !scanner.enter(step)) break;
+    found = scanner.at();
+  }
+  return locate(text, found).line;
+}
+
+std::string escape_step(std::string key) {
+  for (auto slash = key.find('/'); slash != std::string::npos; slash = key.find('/', slash + 2))
+    key.replace(slash, 1, "~1");
+  return key;
+}
 
 ordered_json parse_json(std::string_view text, const std::string& label) {
   std::vector<std::set<std::string>> keys;
@@ -91,6 +176,11 @@ ordered_json parse_json(std::string_view text, const std::string& label) {
   if (!duplicate.empty())
     throw tool_error(fmt::format("{}: has the key \"{}\" twice in one object", label, duplicate));
   return value;
+}
+
+std::string text_at(const ordered_json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
 }
 
 std::string read_file(const std::filesystem::path& file) {

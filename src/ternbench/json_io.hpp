@@ -15,6 +15,16 @@ using ordered_json = nlohmann::ordered_json;
 /// Throws tool_error whose line begins with `label`.
 [[nodiscard]] ordered_json parse_json(std::string_view text, const std::string& label);
 
+/// The line (from 1) on which the value of a JSON pointer begins, for a text that parse_json takes. Of a pointer that leads
+/// nowhere, the line of the last value on its way.
+[[nodiscard]] std::size_t line_of(std::string_view text, std::string_view pointer);
+
+/// The text at `key`, or nothing where there is none.
+[[nodiscard]] std::string text_at(const ordered_json& object, const char* key);
+
+/// A key as a step of a JSON pointer: "a/b" is "a~1b". Keys of ours have no "~".
+[[nodiscard]] std::string escape_step(std::string key);
+
 /// Reads and parses a file. Throws tool_error.
 [[nodiscard]] ordered_json read_json(const std::filesystem::path& file);
 

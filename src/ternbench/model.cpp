@@ -26,11 +26,6 @@ constexpr std::array own_keys{"family_index",
                               "cpu_coefficient",
                               "rms"};
 
-std::string text_at(const ordered_json& object, const char* key) {
-  const auto at = object.find(key);
-  return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
-}
-
 double number_at(const ordered_json& object, const char* key, const std::string& label) {
   const auto at = object.find(key);
   if (at == object.end() || !at->is_number()) {
@@ -45,7 +40,7 @@ const std::vector<metric>& shown_metrics() {
   static const std::vector<metric> metrics{
       {"time", "", metric::unit::nanoseconds},   {"p50", "p50", metric::unit::nanoseconds},
       {"p99", "p99", metric::unit::nanoseconds}, {"bytes/op", "bytes_per_op", metric::unit::bytes},
-      {"rss", "rss_bytes", metric::unit::bytes},
+      {"rss", "rss_bytes", metric::unit::bytes}, {"instructions", "instructions_per_op", metric::unit::count},
   };
   return metrics;
 }
@@ -182,6 +177,11 @@ run_data load_run(const std::filesystem::path& path) {
   run.machine = text_at(context, "tern_machine");
   run.mode = text_at(context, "tern_mode");
   run.host = tern_bench::from_context(json(context));
+  for (const auto& [key, value] : context.items()) {
+    const bool version =
+        key == "library_version" || key == "library_build_type" || key.starts_with("tern_subject_");
+    if (version && value.is_string()) run.versions[key] = value.get<std::string>();
+  }
   std::map<std::string, std::size_t> index;
   for (const ordered_json& entry : document["benchmarks"]) {
     if (!entry.is_object() || text_at(entry, "name").empty()) {
@@ -202,6 +202,11 @@ run_data load_run(const std::filesystem::path& path) {
     sample s = to_sample(entry, label);
     const bool numbered = entry.contains("repetition_index");
     if (!numbered) s.repetition = static_cast<std::int64_t>(row.samples.size());
+    const bool twice = std::any_of(row.samples.begin(), row.samples.end(),
+                                   [&](const sample& other) { return other.repetition == s.repetition; });
+    if (twice && !run.schema.empty())
+      throw tool_error(fmt::format("{}: row \"{}\" has repetition {} twice", label, name, s.repetition));
+    if (twice) s.repetition = static_cast<std::int64_t>(row.samples.size());  // two benchmarks of one name
     row.samples.push_back(std::move(s));
   }
   return run;

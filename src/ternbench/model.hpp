@@ -28,7 +28,7 @@ struct sample {
 
 /// A quantity that rows are compared by: time, or one of the known counters.
 struct metric {
-  enum class unit { nanoseconds, bytes };
+  enum class unit { nanoseconds, bytes, count };
   std::string_view name;     // as shown
   std::string_view counter;  // empty: the time itself
   unit in;
@@ -65,6 +65,8 @@ struct run_data {
   std::string machine;
   std::string mode;
   tern_bench::host_facts host;
+  std::map<std::string, std::string>
+      versions;                // of Google Benchmark and of the subjects, as the context has them
   std::vector<row_data> rows;  // in the order of the file
 
   [[nodiscard]] const row_data* find(std::string_view name) const;

@@ -1,11 +1,9 @@
 #include "run.hpp"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <random>
 #include <regex>
@@ -17,6 +15,7 @@
 #include "format.hpp"
 #include "progress.hpp"
 #include "schema_id.hpp"
+#include "session.hpp"
 #include "sha256.hpp"
 #include "show.hpp"
 
@@ -25,21 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string utc_now(const char* form) {
-  return fmt::format(fmt::runtime(form),
-                     fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
-}
-
-constexpr const char* long_utc = "{:%Y-%m-%dT%H:%M:%SZ}";
-constexpr const char* short_utc = "{:%Y%m%dT%H%M%SZ}";
-
 std::vector<listed_row> choose_rows(const std::vector<bench_binary>& binaries, const run_options& options) {
-  std::optional<std::regex> filter;
-  try {
-    if (!options.filter.empty()) filter.emplace(options.filter);
-  } catch (const std::regex_error&) {
-    throw tool_error(fmt::format("--filter: \"{}\" is not a regular expression", options.filter));
-  }
+  const std::optional<std::regex> filter = parse_filter(options.filter);
   std::vector<listed_row> rows;
   std::set<std::string> areas;
   for (std::size_t i = 0; i < binaries.size(); ++i) {
@@ -78,15 +64,19 @@ class session {
         contexts_(binaries_.size()),
         given_up_(groups_.size()) {
     for (const bench_binary& binary : binaries_) hashes_.push_back(sha256(read_file(binary.file)));
-    find_host();
-    make_directory();
+    host_ = host_of(binaries_.front());
+    machine_ = machine_of(options.machine, host_);
+    directory_ = make_directory(options.out, host_, machine_, "");
+    std::error_code error;
+    fs::create_directory(directory_ / "raw", error);
+    if (error) {
+      throw tool_error(fmt::format("{}: cannot be made: {}", (directory_ / "raw").string(), error.message()));
+    }
   }
 
   exit_code measure();
 
  private:
-  void find_host();
-  void make_directory();
   void run_group(int repetition, std::size_t sequence, std::size_t group, progress& bar);
   void keep_histograms(int repetition);
   void record_process(int repetition, std::size_t sequence, std::size_t group, std::uint64_t order,
@@ -111,43 +101,13 @@ class session {
   std::vector<std::string> given_up_;   // per group: why it is not run any more
   tern_bench::host_facts host_;
   std::string machine_;
-  std::string started_ = utc_now(long_utc);
+  std::string started_ = utc_now();
   fs::path directory_;
   ordered_json schedule_ = ordered_json::array();
   int begun_ = 0;  // repetitions
   int done_ = 0;
   double wall_seconds_ = 0;
 };
-
-void session::find_host() {
-  // Until a bench binary has told its own view: ours, which is the same machine unless a launcher emulates another.
-  host_ = tern_bench::collect_host_facts();
-  const std::string& theirs = binaries_.front().arch;
-  if (!theirs.empty() && host_.arch && theirs != *host_.arch) {
-    host_ = tern_bench::host_facts{};
-    host_.arch = theirs;
-    host_.emulated = true;
-  }
-  machine_ = options_.machine;
-  if (machine_.empty())
-    machine_ = host_.cpu_model.value_or(host_.emulated == std::optional<bool>(true) ? "emulated" : "unknown");
-}
-
-void session::make_directory() {
-  const std::string name =
-      utc_now(short_utc) + "-" + slug(host_.arch.value_or("unknown")) + "-" + slug(machine_);
-  directory_ = options_.out / name;
-  std::error_code error;
-  fs::create_directories(options_.out, error);
-  if (error) throw tool_error(fmt::format("{}: cannot be made: {}", options_.out.string(), error.message()));
-  if (!fs::create_directory(directory_, error)) {
-    throw tool_error(fmt::format("{}: {}", directory_.string(),
-                                 error ? error.message() : "exists; nothing is overwritten"));
-  }
-  fs::create_directory(directory_ / "raw", error);
-  if (error)
-    throw tool_error(fmt::format("{}: cannot be made: {}", (directory_ / "raw").string(), error.message()));
-}
 
 double session::timeout_of(const row_group& group) const {
   if (options_.timeout_seconds > 0) return options_.timeout_seconds;
@@ -332,11 +292,7 @@ ordered_json session::summary() const {
 ordered_json session::manifest(const char* status) const {
   ordered_json binaries = ordered_json::array();
   for (std::size_t i = 0; i < binaries_.size(); ++i) {
-    const auto facts = tern_bench::to_json(
-        contexts_[i].is_null() ? tern_bench::host_facts{} : tern_bench::from_context(json(contexts_[i])));
-    ordered_json entry = {{"name", binaries_[i].name}, {"sha256", hashes_[i]}};
-    for (const char* key : {"git_sha", "dirty", "compiler", "flags", "build_type"}) entry[key] = facts[key];
-    binaries.push_back(std::move(entry));
+    binaries.push_back(binary_record(binaries_[i], hashes_[i], contexts_[i]));
   }
   ordered_json rows = ordered_json::array();
   for (const listed_row& row : rows_) rows.push_back(row.to_json());
@@ -345,7 +301,7 @@ ordered_json session::manifest(const char* status) const {
           {"status", status},
           {"tool", {{"name", "ternbench"}, {"version", TERNBENCH_VERSION}}},
           {"started_utc", started_},
-          {"ended_utc", running ? ordered_json(nullptr) : ordered_json(utc_now(long_utc))},
+          {"ended_utc", running ? ordered_json(nullptr) : ordered_json(utc_now())},
           {"wall_seconds", wall_seconds_},
           {"mode", to_string(options_.mode)},
           {"machine", machine_},
@@ -367,23 +323,6 @@ ordered_json session::manifest(const char* status) const {
 }
 
 }  // namespace
-
-std::string slug(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-    const bool capital = c >= 'A' && c <= 'Z';
-    if (letter || capital) {
-      out += capital ? static_cast<char>(c - 'A' + 'a') : c;
-    } else if (!out.empty() && out.back() != '-') {
-      out += '-';
-    }
-  }
-  constexpr std::size_t longest = 40;
-  if (out.size() > longest) out.resize(longest);
-  while (!out.empty() && out.back() == '-') out.pop_back();
-  return out.empty() ? "unknown" : out;
-}
 
 exit_code run(const run_options& options) {
   catch_interrupts();

@@ -37,7 +37,4 @@ struct run_options {
 
 [[nodiscard]] exit_code run(const run_options& options);
 
-/// "Intel(R) Xeon(R) @ 2.0GHz" -> "intel-r-xeon-r-2-0ghz": for directory names.
-[[nodiscard]] std::string slug(const std::string& text);
-
 }  // namespace ternbench

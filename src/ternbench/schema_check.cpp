@@ -22,7 +22,7 @@ std::string pointer(const std::vector<std::string>& steps) {
     std::string bare = step;
     if (bare.size() >= 2 && bare.front() == '[' && bare.back() == ']') bare = bare.substr(1, bare.size() - 2);
     if (bare.size() >= 2 && bare.front() == '"' && bare.back() == '"') bare = bare.substr(1, bare.size() - 2);
-    out += "/" + bare;
+    out += "/" + escape_step(bare);
   }
   return out.empty() ? "/" : out;
 }
@@ -31,10 +31,6 @@ std::string pointer(const std::vector<std::string>& steps) {
 
 std::string schema_of(const ordered_json& document, const std::string& label) {
   if (!document.is_object()) throw tool_error(fmt::format("{}: is not an object", label));
-  const auto text_at = [](const ordered_json& object, const char* key) {
-    const auto at = object.find(key);
-    return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
-  };
   if (const std::string id = text_at(document, "schema"); !id.empty()) {
     for (const embedded_schema& known : embedded_schemas()) {
       const std::string full = "tern." + std::string(known.name);
@@ -68,6 +64,13 @@ std::vector<std::string> check_schema(const ordered_json& document, std::string_
   while (results.popError(error))
     lines.push_back(fmt::format("{}: {}", pointer(error.context), error.description));
   return lines;
+}
+
+std::vector<std::string> schema_errors(std::string_view name, const ordered_json& document) {
+  for (const embedded_schema& schema : embedded_schemas()) {
+    if (schema.name == name) return check_schema(document, schema.text);
+  }
+  throw tool_error(fmt::format("this tool has no schema \"{}\"", name));
 }
 
 }  // namespace ternbench

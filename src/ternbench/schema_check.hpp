@@ -10,7 +10,7 @@
 namespace ternbench {
 
 struct embedded_schema {
-  std::string_view name;  // manifest, summary, google-benchmark, hist
+  std::string_view name;  // manifest, summary, google-benchmark, hist, duet, gate
   std::string_view text;
 };
 /// Defined in a source file that CMake makes from results/schema/*.schema.json.
@@ -23,5 +23,8 @@ struct embedded_schema {
 /// What is wrong with `document`, one line each ("/rows/3/name: ..."); empty when it is valid.
 [[nodiscard]] std::vector<std::string> check_schema(const ordered_json& document,
                                                     std::string_view schema_text);
+
+/// The same by the schema's name.
+[[nodiscard]] std::vector<std::string> schema_errors(std::string_view name, const ordered_json& document);
 
 }  // namespace ternbench

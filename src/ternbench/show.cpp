@@ -10,14 +10,6 @@
 namespace ternbench {
 namespace {
 
-constexpr std::size_t table_width = 100;
-
-/// The rows of one case with the same parameters: subjects first, then baselines, then peers.
-struct group {
-  std::string name;  // area/case/params
-  std::vector<const row_data*> rows;
-};
-
 int role_rank(const std::string& role) { return role == "subject" ? 0 : role == "baseline" ? 1 : 2; }
 
 /// "size:64" before "size:1024": numbers by value, all else by letter.
@@ -37,42 +29,8 @@ bool natural_less(const row_name& a, const row_name& b) {
   return false;
 }
 
-std::vector<group> group_rows(const run_data& run, const selection& selected) {
-  std::vector<const row_data*> rows;
-  for (const row_data& row : run.rows) {
-    if (selected.matches(row.parts)) rows.push_back(&row);
-  }
-  const auto area_rank = [](const std::string& area) {
-    const std::vector<std::string> order{"sched", "alloc", "gc", "scenario"};
-    return std::find(order.begin(), order.end(), area) - order.begin();
-  };
-  std::sort(rows.begin(), rows.end(), [&](const row_data* a, const row_data* b) {
-    const row_name& x = a->parts;
-    const row_name& y = b->parts;
-    if (const auto i = selected.rank(x), j = selected.rank(y); i != j) return i < j;
-    if (const auto i = area_rank(x.area), j = area_rank(y.area); i != j) return i < j;
-    if (x.area != y.area) return x.area < y.area;
-    if (x.case_name != y.case_name) return x.case_name < y.case_name;
-    if (natural_less(x, y) || natural_less(y, x)) return natural_less(x, y);
-    if (const int i = role_rank(a->role), j = role_rank(b->role); i != j) return i < j;
-    return a->name < b->name;
-  });
-  std::vector<group> groups;
-  for (const row_data* row : rows) {
-    const std::string name = row->parts.group();
-    if (groups.empty() || groups.back().name != name) groups.push_back({name, {}});
-    groups.back().rows.push_back(row);
-  }
-  return groups;
-}
-
 std::string subject_label(const row_data& row) {
   return row.parts.in_grammar() ? row.parts.subject : row.name;
-}
-
-interval ratio_of(const row_data& subject, const row_data& base, const metric& m) {
-  const paired_values pairs = pair_by_repetition(subject, base, m);
-  return pairs.a.empty() ? interval{} : paired_ratio(pairs.b, pairs.a);
 }
 
 /// -1 the subject is lower (better), 1 higher, 0 not resolved.
@@ -169,16 +127,16 @@ struct scaling {
   std::string processors;
 };
 
-std::vector<scaling> scalings(const std::vector<group>& groups) {
+std::vector<scaling> scalings(const std::vector<shown_group>& groups) {
   std::vector<scaling> found;
-  for (const group& g : groups) {
+  for (const shown_group& g : groups) {
     for (const row_data* row : g.rows) {
       row_name one = row->parts;
       const auto at = std::find_if(one.params.begin(), one.params.end(),
                                    [](const auto& param) { return param.first == "processors"; });
       if (at == one.params.end() || at->second == "1") continue;
       const std::string processors = std::exchange(at->second, "1");
-      for (const group& h : groups) {
+      for (const shown_group& h : groups) {
         if (h.name != one.group()) continue;
         for (const row_data* base : h.rows) {
           if (base->parts.subject == one.subject && ratio_of(*row, *base, shown_metrics().front()).count > 0)
@@ -190,10 +148,10 @@ std::vector<scaling> scalings(const std::vector<group>& groups) {
   return found;
 }
 
-std::string footer(const std::vector<group>& groups) {
+std::string footer(const std::vector<shown_group>& groups) {
   std::set<std::size_t> counts;
   bool short_of_95 = false;
-  for (const group& g : groups) {
+  for (const shown_group& g : groups) {
     for (const row_data* row : g.rows) {
       const auto n = row->values(shown_metrics().front()).size();
       if (n > 0) counts.insert(n);
@@ -223,10 +181,10 @@ std::string footer(const std::vector<group>& groups) {
   return text;
 }
 
-std::string render_text(const run_data& run, const std::vector<group>& groups, const palette& colours) {
+std::string render_text(const run_data& run, const std::vector<shown_group>& groups, const palette& colours) {
   std::string out = wrap(describe(run), table_width, "  ") + "\n\n";
   out += to_text({"", "", "median", "spread", "tern/this", "95% interval"});
-  for (const group& g : groups) {
+  for (const shown_group& g : groups) {
     out += colours.strong(g.name) + "\n";
     std::vector<const row_data*> subjects;
     for (const row_data* row : g.rows) {
@@ -269,12 +227,12 @@ std::string escape_markdown(std::string_view s) {
   return out;
 }
 
-std::string render_markdown(const run_data& run, const std::vector<group>& groups) {
+std::string render_markdown(const run_data& run, const std::vector<shown_group>& groups) {
   std::string out = escape_markdown(describe(run)) + "\n\n";
   out += "| case | metric | subject | median (spread) | against | median (spread) | ratio | 95% interval |\n";
   out += "|---|---|---|--:|---|--:|--:|--:|\n";
   std::vector<std::string> notes;
-  for (const group& g : groups) {
+  for (const shown_group& g : groups) {
     for (const row_data* row : g.rows) {
       if (const std::string status = status_text(*row); !status.empty()) {
         notes.push_back(fmt::format("`{}`: {}", row->name, escape_markdown(single_line(status))));
@@ -318,13 +276,47 @@ std::string render_markdown(const run_data& run, const std::vector<group>& group
 
 }  // namespace
 
+std::vector<shown_group> group_rows(const run_data& run, const selection& selected) {
+  std::vector<const row_data*> rows;
+  for (const row_data& row : run.rows) {
+    if (selected.matches(row.parts)) rows.push_back(&row);
+  }
+  const auto area_rank = [](const std::string& area) {
+    const std::vector<std::string> order{"sched", "alloc", "gc", "scenario"};
+    return std::find(order.begin(), order.end(), area) - order.begin();
+  };
+  std::sort(rows.begin(), rows.end(), [&](const row_data* a, const row_data* b) {
+    const row_name& x = a->parts;
+    const row_name& y = b->parts;
+    if (const auto i = selected.rank(x), j = selected.rank(y); i != j) return i < j;
+    if (const auto i = area_rank(x.area), j = area_rank(y.area); i != j) return i < j;
+    if (x.area != y.area) return x.area < y.area;
+    if (x.case_name != y.case_name) return x.case_name < y.case_name;
+    if (natural_less(x, y) || natural_less(y, x)) return natural_less(x, y);
+    if (const int i = role_rank(a->role), j = role_rank(b->role); i != j) return i < j;
+    return a->name < b->name;
+  });
+  std::vector<shown_group> groups;
+  for (const row_data* row : rows) {
+    const std::string name = row->parts.group();
+    if (groups.empty() || groups.back().name != name) groups.push_back({name, {}});
+    groups.back().rows.push_back(row);
+  }
+  return groups;
+}
+
+interval ratio_of(const row_data& subject, const row_data& base, const metric& m) {
+  const paired_values pairs = pair_by_repetition(subject, base, m);
+  return pairs.a.empty() ? interval{} : paired_ratio(pairs.b, pairs.a);
+}
+
 std::string render(const run_data& run, const show_options& options, const palette& colours) {
   std::vector<row_name> names;
   for (const row_data& row : run.rows) names.push_back(row.parts);
   if (const auto missing = options.selected.unmatched(names); !missing.empty()) {
     throw tool_error(fmt::format("{}: no row of this run is in \"{}\"", run.label, missing.front()));
   }
-  const std::vector<group> groups = group_rows(run, options.selected);
+  const std::vector<shown_group> groups = group_rows(run, options.selected);
   return options.markdown ? render_markdown(run, groups) : render_text(run, groups, colours);
 }
 

@@ -9,6 +9,17 @@
 
 namespace ternbench {
 
+/// The rows of one case with the same parameters: subjects first, then baselines, then peers.
+struct shown_group {
+  std::string name;  // area/case/params
+  std::vector<const row_data*> rows;
+};
+/// In the order in which they are shown: that of the selection, then by area, case and parameters.
+[[nodiscard]] std::vector<shown_group> group_rows(const run_data& run, const selection& selected);
+
+/// subject / base by repetition; unbounded and empty where they have none in common.
+[[nodiscard]] interval ratio_of(const row_data& subject, const row_data& base, const metric& m);
+
 struct show_options {
   selection selected;
   bool markdown = false;

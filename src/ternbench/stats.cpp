@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 
 namespace ternbench {
 namespace {
@@ -38,6 +39,33 @@ std::vector<double> mann_whitney_counts(std::size_t n, std::size_t m) {
   return with[n];
 }
 
+/// P(Binomial(n, p) >= k), summed by logarithms: n may be in the thousands.
+double binomial_tail(std::size_t n, std::size_t k, double p) {
+  if (k == 0) return 1;
+  if (p <= 0) return 0;
+  if (p >= 1) return 1;
+  const auto whole = static_cast<double>(n);
+  double sum = 0;
+  for (std::size_t i = k; i <= n; ++i) {
+    const auto hits = static_cast<double>(i);
+    sum += std::exp(std::lgamma(whole + 1) - std::lgamma(hits + 1) - std::lgamma(whole - hits + 1) +
+                    hits * std::log(p) + (whole - hits) * std::log1p(-p));
+  }
+  return std::min(1.0, sum);
+}
+
+/// The p at which `grows(p)`, which rises from 0 to 1, is `wanted`.
+template <class Function>
+double bisect(Function grows, double wanted) {
+  double low = 0;
+  double high = 1;
+  for (int step = 0; step < 100; ++step) {
+    const double middle = (low + high) / 2;
+    (grows(middle) < wanted ? low : high) = middle;
+  }
+  return (low + high) / 2;
+}
+
 }  // namespace
 
 double quantile(std::vector<double> values, double q) {
@@ -63,15 +91,7 @@ interval median_interval(std::vector<double> values) {
   out.count = values.size();
   out.estimate = median(values);
   out.low = out.high = out.estimate;
-  bound(values, out, [n = values.size()](std::size_t k) {
-    double term = std::pow(0.5, static_cast<double>(n));
-    double sum = 0;
-    for (std::size_t i = 0; i < k; ++i) {  // P(Binomial(n, 1/2) <= k - 1)
-      sum += term;
-      term *= static_cast<double>(n - i) / static_cast<double>(i + 1);
-    }
-    return sum;
-  });
+  bound(values, out, [n = values.size()](std::size_t k) { return sign_test_tail(n, n + 1 - k); });
   return out;
 }
 
@@ -103,6 +123,57 @@ interval unpaired_ratio(const std::vector<double>& a, const std::vector<double>&
     out.low = std::exp(out.low);
     out.high = std::exp(out.high);
   }
+  return out;
+}
+
+double sign_test_tail(std::size_t n, std::size_t k) {
+  double term = std::pow(0.5, static_cast<double>(n));
+  double sum = 0;
+  for (std::size_t i = 0; i + k <= n; ++i) {  // P(X >= k) = P(X <= n - k)
+    sum += term;
+    term *= static_cast<double>(n - i) / static_cast<double>(i + 1);
+  }
+  return sum;
+}
+
+double sign_test_above(const std::vector<double>& values, double bound) {
+  const auto above = std::count_if(values.begin(), values.end(), [&](double v) { return v > bound; });
+  return sign_test_tail(values.size(), static_cast<std::size_t>(above));
+}
+
+double mann_whitney_above(const std::vector<double>& a, const std::vector<double>& b) {
+  std::size_t u = 0;
+  for (const double x : a) {
+    for (const double y : b) u += y > x ? 1 : 0;
+  }
+  const std::vector<double> counts = mann_whitney_counts(a.size(), b.size());
+  double total = 0;
+  double above = 0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    total += counts[i];
+    if (i >= u) above += counts[i];
+  }
+  return above / total;
+}
+
+std::vector<double> holm(const std::vector<double>& p) {
+  std::vector<std::size_t> order(p.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return p[i] < p[j]; });
+  std::vector<double> adjusted(p.size());
+  double most = 0;
+  for (std::size_t rank = 0; rank < order.size(); ++rank) {
+    most = std::max(most, static_cast<double>(p.size() - rank) * p[order[rank]]);
+    adjusted[order[rank]] = std::min(1.0, most);
+  }
+  return adjusted;
+}
+
+proportion binomial_interval(std::size_t hits, std::size_t count, double level) {
+  const double side = (1 - level) / 2;
+  proportion out;
+  if (hits > 0) out.low = bisect([&](double p) { return binomial_tail(count, hits, p); }, side);
+  if (hits < count) out.high = bisect([&](double p) { return binomial_tail(count, hits + 1, p); }, 1 - side);
   return out;
 }
 

@@ -39,4 +39,23 @@ struct interval {
 /// exact Mann-Whitney test. Requires non-empty samples of values > 0.
 [[nodiscard]] interval unpaired_ratio(const std::vector<double>& a, const std::vector<double>& b);
 
+/// P(Binomial(n, 1/2) >= k).
+[[nodiscard]] double sign_test_tail(std::size_t n, std::size_t k);
+
+/// One-sided sign test: how likely so many of `values` lie above `bound` if their median does not. Equal ones count as not above.
+[[nodiscard]] double sign_test_above(const std::vector<double>& values, double bound);
+
+/// One-sided exact Mann-Whitney test of b > a: P(U >= observed) where both are of one distribution. Ties count as not above.
+[[nodiscard]] double mann_whitney_above(const std::vector<double>& a, const std::vector<double>& b);
+
+/// Holm's step-down adjustment (1979): a hypothesis is rejected at a family-wise error of alpha if its result is at most alpha.
+[[nodiscard]] std::vector<double> holm(const std::vector<double>& p);
+
+struct proportion {
+  double low = 0;
+  double high = 1;
+};
+/// The exact interval of Clopper and Pearson (1934) for `hits` of `count`, each side with (1 - level) / 2.
+[[nodiscard]] proportion binomial_interval(std::size_t hits, std::size_t count, double level = 0.95);
+
 }  // namespace ternbench

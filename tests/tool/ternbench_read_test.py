@@ -228,9 +228,10 @@ class read_test(unittest.TestCase):
                 self.assert_line(tool(*arguments), 1)
 
     def test_help_has_an_example_for_each_verb_and_the_exit_codes(self):
-        self.assertIn("exit codes:", self.good("--help"))
-        for verb in ("run", "show", "compare", "validate", "doctor"):
+        self.assertIn("exit codes (one meaning each, for every verb):", self.good("--help"))
+        for verb in ("run", "show", "compare", "duet", "gate", "calibrate", "cross", "count", "report", "export", "validate", "doctor"):
             self.assertIn(f"example: ternbench {verb}", self.good(verb, "--help"))
+        self.assertIn('example: eval "$(ternbench completion)"', self.good("completion", "--help"))
         self.assertRegex(self.good("--version"), r"^ternbench \d+\.\d+\.\d+$")
 
 

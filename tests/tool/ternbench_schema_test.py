@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ except ImportError:
 
 TOOL = os.environ["TERNBENCH"]
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "data"))
+import gate_files  # noqa: E402
 SCHEMAS = HERE.parents[1] / "results" / "schema"
 LAUNCHER = os.environ.get("TERN_LAUNCHER", "").split()
 # Keywords that the tool's validator is known to check; another one in a schema would be passed over in silence.
@@ -87,7 +90,17 @@ class schema_test(unittest.TestCase):
         subprocess.run([*LAUNCHER, TOOL, "run", "--quick", "--repetitions", "1", "--bin", cls.folder, "--out", cls.folder / "out"],
                        capture_output=True, timeout=120, check=True)
         run = next((cls.folder / "out").iterdir())
+        subprocess.run([*LAUNCHER, TOOL, "duet", "--base", cls.folder, "--head", cls.folder, "--blocks", "1", "--filter", "yield",
+                        "--out", cls.folder / "duets"], capture_output=True, timeout=120, check=True)
+        gate = cls.folder / "gate.json"
+        waiver = gate_files.waiver()
+        gate.write_text(json.dumps(gate_files.config(
+            settings={"least_floor": 0.02, "exact_limit": 0.01}, waivers=[waiver],
+            floors={"x86_64": {"machine": "m", "runs": 3, "rows": {waiver["row"]: 0.03}}},
+            allowed=[{"row": waiver["row"], "change": "missing", "reason": "it is done with"}])))
         cls.documents = {
+            "duet": next((cls.folder / "duets").glob("*/duet.json")),
+            "gate": gate,
             "manifest": run / "manifest.json",
             "summary": run / "summary.json",
             "google-benchmark": next(run.glob("raw/*.yield.json")),
@@ -135,10 +148,17 @@ class schema_test(unittest.TestCase):
         done = subprocess.run([*LAUNCHER, TOOL, "validate", str(folder)], capture_output=True, text=True, timeout=250, check=False)
         self.assertEqual(done.returncode, 1)
         got = {line.split(": valid (")[0]: line.endswith(f": valid ({name})") for line in done.stdout.splitlines()}
-        self.assertEqual(len(done.stdout.splitlines()) + len(done.stderr.splitlines()), len(wanted), "one line per file")
+        complaints = {re.split(r"(?<=\.json):", line)[0].removeprefix("ternbench validate: ") for line in done.stderr.splitlines()}
+        self.assertEqual(complaints | set(got), set(wanted), "each file is named")
+        self.assertFalse(complaints & set(got))
+        if name != "gate":
+            self.assertEqual(len(done.stdout.splitlines()) + len(done.stderr.splitlines()), len(wanted), "one line per file")
         for file, valid in wanted.items():
             # A document that no longer says what it is counts as another kind, or as none: never as a valid one of this kind.
-            self.assertEqual(got.get(file, False), valid, what[file])
+            # A gate.json is also checked for what no schema can say, so it may be refused for more.
+            if name != "gate" or not valid:
+                self.assertEqual(got.get(file, False), valid, what[file])
+        self.assertIn(True, got.values())
 
 
 if __name__ == "__main__":

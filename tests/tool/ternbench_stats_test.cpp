@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "tests/tool/data/golden_gate.hpp"
 #include "tests/tool/data/golden_stats.hpp"
 
 namespace {
@@ -77,5 +78,41 @@ TEST(stats, a_ratio_and_its_inverse_mirror_each_other) {
 }
 
 TEST(stats, spread_needs_a_positive_median) { EXPECT_FALSE(relative_spread({0, 0, 0}).has_value()); }
+
+TEST(stats, tests_of_the_gate_match_golden_vectors) {
+  for (const golden::sign_case& g : golden::sign_tests) {
+    SCOPED_TRACE(g.values.size());
+    EXPECT_NEAR(sign_test_above(g.values, g.bound), g.p, relative);
+  }
+  for (const golden::rank_case& g : golden::rank_tests) {
+    SCOPED_TRACE(g.a.size() * 100 + g.b.size());
+    EXPECT_NEAR(mann_whitney_above(g.a, g.b), g.p, relative);
+  }
+  for (const golden::holm_case& g : golden::holms) {
+    const std::vector<double> adjusted = holm(g.p);
+    ASSERT_EQ(adjusted.size(), g.adjusted.size());
+    for (std::size_t i = 0; i < adjusted.size(); ++i) EXPECT_NEAR(adjusted[i], g.adjusted[i], relative);
+  }
+  EXPECT_TRUE(holm({}).empty());
+}
+
+TEST(stats, median_intervals_are_the_order_statistics_of_scipy) {
+  for (const golden::median_case& g : golden::medians) {
+    SCOPED_TRACE(g.values.size());
+    const interval ours = median_interval(g.values);
+    EXPECT_EQ(ours.low, g.low);
+    EXPECT_EQ(ours.high, g.high);
+  }
+}
+
+TEST(stats, binomial_intervals_match_golden_vectors) {
+  constexpr double close = 1e-9;  // scipy inverts the beta function, this bisects the binomial sum
+  for (const golden::binomial_case& g : golden::binomials) {
+    SCOPED_TRACE(g.count * 10000 + g.hits);
+    const proportion got = binomial_interval(g.hits, g.count, g.level);
+    EXPECT_NEAR(got.low, g.low, close);
+    EXPECT_NEAR(got.high, g.high, close);
+  }
+}
 
 }  // namespace

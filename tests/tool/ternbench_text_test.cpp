@@ -9,8 +9,8 @@
 #include "format.hpp"
 #include "json_io.hpp"
 #include "row_name.hpp"
-#include "run.hpp"
 #include "schema_id.hpp"
+#include "session.hpp"
 #include "sha256.hpp"
 
 namespace {

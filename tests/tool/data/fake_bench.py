@@ -5,16 +5,23 @@
     checksum  one subject gives another checksum             error     one row reports an error
     silent    leaves one row out                             status    ends with exit status 3 and a message
     garbage   lists something that is not JSON               nan       writes a NaN
+
+A file `build.json` beside it makes it another build: {"factors": {row: factor}, "gone": [row], "renamed": {row: row},
+"checksum": n, "fault": as above}. FAKE_NOISE is the half width of the noise (0.05).
 """
 import json
 import os
+import pathlib
 import random
 import re
 import signal
 import sys
 import time
 
-FAULT = os.environ.get("FAKE_FAULT", "")
+BUILD_FILE = pathlib.Path(__file__).with_name("build.json")
+BUILD = json.loads(BUILD_FILE.read_text()) if BUILD_FILE.exists() else {}
+FAULT = BUILD.get("fault", os.environ.get("FAKE_FAULT", ""))
+NOISE = float(os.environ.get("FAKE_NOISE", "0.05"))
 SUBJECTS = (("tern", "subject", 10.0), ("pthread", "baseline", 50.0), ("pthread_pool", "baseline", 20.0))
 
 
@@ -28,7 +35,10 @@ def rows():
             ("memory", "full", {}),
         ):
             name = f"sched/{case}/{subject}" + "".join(f"/{k}:{v}" for k, v in params.items())
-            yield name, tier, case, subject, role, params, base * (len(case) + sum(params.values()))
+            if name in BUILD.get("gone", []):
+                continue
+            ns = base * (len(case) + sum(params.values())) * BUILD.get("factors", {}).get(name, 1)
+            yield BUILD.get("renamed", {}).get(name, name), tier, case, subject, role, params, ns
 
 
 def options():
@@ -45,7 +55,7 @@ def list_rows(flags):
         return
     for name, tier, case, subject, role, params, _ in rows():
         print(json.dumps({"name": name, "tier": tier, "area": "sched", "case": case, "subject": subject, "role": role,
-                          "params": params, "gate": False, "est_ms": 1 + 0.01 * float(flags.get("tern_time_ms", 100))}))
+                          "params": params, "gate": tier == "quick", "est_ms": 1 + 0.01 * float(flags.get("tern_time_ms", 100))}))
 
 
 def entry(name, case, subject, ns):
@@ -58,7 +68,7 @@ def entry(name, case, subject, ns):
         return row | {"error_occurred": True, "error_message": "it went wrong", "iterations": 0, "real_time": 0.0,
                       "cpu_time": 0.0, "time_unit": "us"}
     row |= {"iterations": 7, "real_time": ns / 1000, "cpu_time": ns / 1100, "time_unit": "us",
-            "checksum": 99 if FAULT == "checksum" and subject == "pthread" else 42}
+            "checksum": 99 if FAULT == "checksum" and subject == "pthread" else BUILD.get("checksum", 42)}
     if case == "wake":
         row |= {"p50": ns, "p99": 3 * ns, "p999": 4 * ns, "max": 9 * ns}
     if case == "memory":
@@ -74,7 +84,7 @@ def main():
         time.sleep(600)
     wanted = re.compile(flags["benchmark_filter"])
     chosen = [r for r in rows() if wanted.search(r[0])]
-    shuffler = random.Random(int(flags["tern_order"]))
+    shuffler = random.Random(int(flags.get("tern_order", "1")))
     shuffler.shuffle(chosen)
     if FAULT == "silent":
         chosen = [r for r in chosen if r[0] != "sched/yield/pthread"]
@@ -92,12 +102,12 @@ def main():
                 os.kill(os.getpid(), signal.SIGSEGV)
             time.sleep(float(os.environ.get("FAKE_SLEEP", "0")))
             fields = ",\n".join(f"      {json.dumps(k)}: {json.dumps(v)}"
-                                for k, v in entry(name, case, subject, base * noise.uniform(0.95, 1.05)).items())
+                                for k, v in entry(name, case, subject, base * noise.uniform(1 - NOISE, 1 + NOISE)).items())
             if FAULT == "nan" and i == 0:
                 fields += ',\n      "ratio": NaN'
             out.write("    {\n" + fields + "\n    }" + (",\n" if i + 1 < len(chosen) else "\n"))
             out.flush()
-            if case == "wake" and subject == "tern":
+            if case == "wake" and subject == "tern" and "tern_hist_dir" in flags:
                 hist = {"schema": "tern.hist/1", "row": name, "unit": "ns", "count": 3, "min": 1, "max": 9, "mean": 4.0,
                         "buckets": [[1, 1, 2], [9, 9, 1]]}
                 path = os.path.join(flags["tern_hist_dir"], name.replace("/", "_") + ".hist.json")

@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Measures how often the gate is wrong: gate_trials.py [--trials N] [--work FOLDER] [--blocks N]
+
+A trial is a change whose truth is known, put through the same `ternbench duet` and `ternbench gate` as a pull request, with the
+second duet for what is flagged:
+
+  null   head is the code of base, linked in an order that no other trial has: red is a false alarm
+  slow   head waits some processor cycles in the primitive's own path under include/, which makes one row 3, 5 or 10% slower
+
+What a trial is (kind, primitive, row, percent, link order) follows from SEED and its number alone, and both stood here before the
+first one ran. Trials are appended to results/gate-evaluation/trials.jsonl as they end, so the script may be stopped and started
+again at any time, over days; the duets themselves stay in the work folder. `ternbench rates` makes the table of that file. Trials
+of a busy machine say nothing of the gate: it waits while others compute (--even-if-busy).
+"""
+import argparse
+import json
+import os
+import pathlib
+import platform
+import random
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = ROOT / "results" / "gate-evaluation" / "trials.jsonl"
+SEED = 20261126
+PERCENTS = (3, 5, 10)
+# Where the wait goes: a line of the primitive's path, and what stands there instead. Each makes the next step depend on the wait.
+WAIT = 'asm volatile(".rept {cycles}\\n\\t{add}\\n\\t.endr" : "+r"({what}) : : "cc");'
+PLACES = {
+    "alloc": ("include/tern/alloc/thread_cache.hpp", "  TERN_ALWAYS_INLINE void* try_pop(unsigned c) noexcept {\n",
+              "    void** const top = b.top.load(memory_order_relaxed);", "    void** top = b.top.load(memory_order_relaxed); {wait}",
+              "top", ("alloc/pair/tern/size:64", "alloc/pair/tern/size:1024", "alloc/random/tern/slots:4096")),
+    "sched": ("include/tern/sched/dispatch.hpp", "TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {\n",
+              "  fiber* next = pick_local(*p);", "  fiber* next = pick_local(*p); {wait}", "next", ("sched/yield/tern",)),
+    "gc": ("include/tern/gc/make.hpp", "inline void* take_cell(mutator& m, shape& k) noexcept {\n",
+           "  char* p = b.cursor;", "  char* p = b.cursor; {wait}", "p", ("gc/alloc_drop/tern/size:32",)),
+}
+ADD = {"x86_64": "add $0, %0", "aarch64": "add %0, %0, #0"}[platform.machine()]
+
+
+def run(*command, **options):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **options)
+    return done
+
+
+def need(done, what):
+    if done.returncode != 0:
+        raise RuntimeError(f"{what}: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+    return done
+
+
+def plan(number):
+    rng = random.Random(f"{SEED} {number}")
+    kind = "null" if number % 2 == 0 else "slow"
+    primitive = rng.choice(sorted(PLACES))
+    return {"trial": number, "kind": kind, "primitive": primitive if kind == "slow" else None,
+            "percent": rng.choice(PERCENTS) if kind == "slow" else 0,
+            "row": rng.choice(PLACES[primitive][5]) if kind == "slow" else None}
+
+
+def build(source, folder, *targets):
+    need(run("cmake", "-S", source, "--preset", "release", "-B", folder, "-DTERN_BUILD_TESTS=OFF",
+             *(["-DVALIJSON_INCLUDE_DIR=" + str(headers)] if (headers := ROOT / "build/packages/libvalijson-dev/usr/include").is_dir() else []),
+             cwd=source), "configure")
+    need(run("cmake", "--build", folder, *(["--target", *targets] if targets else [])), "build")
+
+
+def nanoseconds_per_cycle():
+    """Of a chain of dependent additions, which is what is injected"""
+    log = need(run("lscpu"), "lscpu").stdout
+    mhz = [float(m) for m in re.findall(r"MHz:\s*([0-9.]+)", log)]
+    if not mhz:
+        mhz = [float(m) for m in re.findall(r"cpu MHz\s*:\s*([0-9.]+)", pathlib.Path("/proc/cpuinfo").read_text())]
+    if not mhz:
+        raise RuntimeError("the clock of this machine is not known")
+    return 1000 / max(mhz)
+
+
+def inject(source, primitive, cycles):
+    name, start, line, changed, what, _ = PLACES[primitive]
+    file = source / name
+    text = file.read_text()
+    at = text.index(start)
+    place = text.index(line, at)
+    wait = WAIT.format(cycles=cycles, add=ADD, what=what)
+    file.write_text(text[:place] + changed.replace("{wait}", wait) + text[place + len(line):])
+
+
+def verdict(tool, duet, confirm, work):
+    summary = work / "summary.md"
+    done = run(tool, "gate", duet, *(["--confirm", confirm] if confirm else []), "--markdown", summary, cwd=ROOT)
+    if done.returncode not in (0, 2, 3):
+        raise RuntimeError(f"gate: {done.stderr.strip()}")
+    whole = summary.read_text().split("<details>", 1)[1]
+    rows = {}
+    for cells in re.findall(r"^\| `([^`]+)` \| [^|]+\| [^|]+\| ([^ |]+) \| ([^|]+) \| ([^ |]+) \| ([^|]+) \|$", whole, re.M):
+        rows[cells[0]] = [cells[1], cells[2].strip(), cells[3], cells[4]]
+    return done.returncode, rows
+
+
+def wait_for_quiet(even_if_busy):
+    while not even_if_busy and os.getloadavg()[0] > 0.3 * os.cpu_count():
+        print(f"waiting: the load is {os.getloadavg()[0]:.1f}", flush=True)
+        time.sleep(60)
+
+
+def trial(number, options, revision):
+    work = options.work
+    base, tool = work / "base", work / "base" / "src" / "ternbench"
+    what = plan(number)
+    if what["kind"] == "null":
+        links = work / "null"
+        need(run(sys.executable, "-B", ROOT / "scripts/cmake/relink.py", base, "--salts", 3, "--seed", f"{SEED + number}", "--out", links), "relink")
+        heads = sorted(links.glob("salt-*"))
+    else:
+        source = work / "source"
+        need(run("git", "-C", source, "checkout", "--quiet", "--force", "--detach", revision), "checkout")
+        sized = json.loads((work / "times.json").read_text())[what["row"]]
+        what["cycles"] = max(1, round(what["percent"] / 100 * sized / nanoseconds_per_cycle()))
+        inject(source, what["primitive"], what["cycles"])
+        build(source, work / "slow", "bench_sched", "bench_alloc", "bench_gc")
+        need(run(sys.executable, "-B", ROOT / "scripts/cmake/relink.py", work / "slow", "--salts", 2, "--seed", f"{SEED + number}"), "relink")
+        heads = [work / "slow"]
+    wait_for_quiet(options.even_if_busy)
+    command = [tool, "duet", "--base", base, "--blocks", options.blocks, "--out", work / "duets", "--seed", SEED + number]
+    for head in heads:
+        command += ["--head", head]
+    duet = need(run(*command, cwd=ROOT), "duet").stdout.strip()
+    code, rows = verdict(tool, duet, None, work)
+    second = None
+    if code == 2 and any(r[3] == "REGRESSION" for r in rows.values()):
+        command[-2 * len(heads) - 1] = SEED - number - 1
+        second = need(run(*command, "--confirm", duet, cwd=ROOT), "second duet").stdout.strip()
+        code, rows = verdict(tool, duet, second, work)
+    found = code == 2 if what["kind"] == "null" else rows.get(what["row"], ["", "", "", ""])[3] == "REGRESSION"
+    return what | {"found": found, "decided": code != 3, "exit": code, "date": time.strftime("%Y-%m-%d", time.gmtime()),
+                   "revision": revision, "blocks": options.blocks, "load": round(os.getloadavg()[0], 1),
+                   "duet": pathlib.Path(duet).name, "second": pathlib.Path(second).name if second else None, "rows": rows}
+
+
+def prepare(options, revision):
+    """Base, and how long its rows take, once per revision"""
+    stamp = options.work / "revision"
+    if stamp.exists() and stamp.read_text() == revision:
+        return
+    options.work.mkdir(parents=True, exist_ok=True)
+    source = options.work / "source"
+    if not source.exists():
+        need(run("git", "-C", ROOT, "worktree", "add", "--quiet", "--detach", source, revision), "worktree")
+    need(run("git", "-C", source, "checkout", "--quiet", "--force", "--detach", revision), "checkout")
+    build(source, options.work / "base")
+    need(run(sys.executable, "-B", ROOT / "scripts/cmake/relink.py", options.work / "base", "--salts", 2), "relink")
+    times = {}
+    for area, place in PLACES.items():
+        for row in place[5]:
+            done = need(run(options.work / "base" / "bench" / f"bench_{area}", f"--benchmark_filter=^{row}/manual_time$",
+                            "--tern_time_ms=50", "--benchmark_format=json"), row)
+            entry = json.loads(done.stdout)["benchmarks"][0]
+            times[row] = entry["real_time"] * {"ns": 1, "us": 1e3, "ms": 1e6}[entry["time_unit"]]
+    (options.work / "times.json").write_text(json.dumps(times))
+    stamp.write_text(revision)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1, help="make so many more (1)")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "gate-trials", help="builds and duets (build/gate-trials)")
+    parser.add_argument("--blocks", type=int, default=30)
+    parser.add_argument("--even-if-busy", action="store_true", help="do not wait for a quiet machine")
+    options = parser.parse_args()
+    options.work = options.work.resolve()
+    revision = need(run("git", "-C", ROOT, "rev-parse", "HEAD"), "git").stdout.strip()
+    prepare(options, revision)
+    DATA.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(options.trials):
+        number = len(DATA.read_text().splitlines()) if DATA.exists() else 0
+        result = trial(number, options, revision)
+        with DATA.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        print(f"trial {number}: {result['kind']} {result['row'] or ''} {result['percent']}%: "
+              f"{'red' if result['found'] else 'not red'}, exit {result['exit']}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        print(f"gate_trials.py: {error}", file=sys.stderr)
+        sys.exit(1)

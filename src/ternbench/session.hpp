@@ -1,0 +1,39 @@
+// What `run` and `duet` share: the time, the host, the directory that a session leaves, the chosen names.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <regex>
+#include <string>
+
+#include "bench/harness/host_facts.hpp"
+#include "listing.hpp"
+
+namespace ternbench {
+
+/// "2026-01-02T03:04:05Z", or "20260102T030405Z" for names.
+[[nodiscard]] std::string utc_now();
+[[nodiscard]] std::string utc_stamp();
+
+/// Our own facts, until a bench binary has told its own: the same machine unless a launcher emulates another.
+[[nodiscard]] tern_bench::host_facts host_of(const bench_binary& binary);
+
+/// `asked`, or what the host is called by default: its CPU model.
+[[nodiscard]] std::string machine_of(const std::string& asked, const tern_bench::host_facts& host);
+
+/// Makes <out>/<utc>-<arch>-<machine><suffix>. Throws tool_error when it exists.
+[[nodiscard]] std::filesystem::path make_directory(const std::filesystem::path& out,
+                                                   const tern_bench::host_facts& host,
+                                                   const std::string& machine, const std::string& suffix);
+
+/// The expression of --filter; nothing for an empty one. Throws tool_error.
+[[nodiscard]] std::optional<std::regex> parse_filter(const std::string& filter);
+
+/// "Intel(R) Xeon(R) @ 2.0GHz" -> "intel-r-xeon-r-2-0ghz": for directory names.
+[[nodiscard]] std::string slug(const std::string& text);
+
+/// The facts of a binary's build for a manifest. `context` is null when it was never heard.
+[[nodiscard]] ordered_json binary_record(const bench_binary& binary, const std::string& hash,
+                                         const ordered_json& context);
+
+}  // namespace ternbench
