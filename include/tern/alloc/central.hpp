@@ -245,15 +245,25 @@ class alignas(contended_line_size) central_list {
     span* spans[give_batch];
     std::uint32_t indices[give_batch];
     unsigned known = 0;
+    // Blocks that were allocated one after the other often come back so: the last one's span is asked before the map.
+    span* last = nullptr;
+    std::uintptr_t start = 0;
+    std::size_t length = 0;
     for (unsigned i = 0; i < n; ++i) {
-      span* s = span_of(c, blocks[i]);
-      if (TERN_UNLIKELY(s == nullptr)) continue;
-      const std::uintptr_t offset = to_word(blocks[i]) - s->start;
+      std::uintptr_t offset = to_word(blocks[i]) - start;
+      if (offset >= length) {
+        last = span_of(c, blocks[i]);
+        length = 0;
+        if (TERN_UNLIKELY(last == nullptr)) continue;
+        start = last->start;
+        length = last->bytes();
+        offset = to_word(blocks[i]) - start;
+        __builtin_prefetch(last, 1);
+      }
       const std::uint64_t index = (offset * info.reciprocal) >> 40;
       if (TERN_UNLIKELY(index * info.size != offset)) fatal("deallocate: pointer into the middle of a block");
-      spans[known] = s;
+      spans[known] = last;
       indices[known++] = static_cast<std::uint32_t>(index);
-      __builtin_prefetch(s, 1);
     }
     n = known;
     span* empty[give_batch];
