@@ -143,7 +143,7 @@ void add_rows(const case_info& info) {
     r.area = info.area;
     r.case_name = info.name;
     r.subject = S::name;
-    r.version = S::version();
+    r.version = &S::version;
     r.subject_role = S::subject_role;
     r.params = at.params;
     r.smoke_params = info.smoke;
@@ -153,6 +153,13 @@ void add_rows(const case_info& info) {
     r.isolated = info.isolated && !external<S>;
     if constexpr (requires { S::one_world_per_process; }) r.isolated = true;
     r.extra_ms = at.extra_ms;
+    if constexpr (external<S>) {
+      // A child for each call. In a quick run only where the point is a headline.
+      if constexpr (requires { S::extra_ms; }) {
+        r.extra_ms += S::extra_ms;
+        if (!at.gate && r.tier == tier::quick) r.tier = tier::standard;
+      }
+    }
     if constexpr (requires { Workload<First>::fixed_operations(at.params, std::int64_t{1}); }) {
       r.fixed_operations = &Workload<First>::fixed_operations;
     }

@@ -1,5 +1,6 @@
 #include "bench/harness/fresh.hpp"
 
+#include <dlfcn.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -15,6 +16,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "bench/harness/host_facts.hpp"
 #include "bench/harness/latency.hpp"
 
 namespace tern_bench {
@@ -190,7 +192,7 @@ measurement measure_fresh(std::size_t index, const row_params& params, run_budge
   return from_line(read_line(reply_fd), "the row's own process");
 }
 
-measurement measure_program(const std::vector<std::string>& arguments) {
+measurement measure_program(const std::vector<std::string>& arguments, const std::string& preload) {
   int out[2];
   if (pipe(out) != 0) give_up("pipe");
   posix_spawn_file_actions_t actions;
@@ -201,8 +203,15 @@ measurement measure_program(const std::vector<std::string>& arguments) {
   argv.reserve(arguments.size() + 1);
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
+  std::string preload_entry = "LD_PRELOAD=" + preload;
+  std::vector<char*> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (preload.empty() || std::strncmp(*entry, "LD_PRELOAD=", 11) != 0) environment.push_back(*entry);
+  }
+  if (!preload.empty()) environment.push_back(preload_entry.data());
+  environment.push_back(nullptr);
   pid_t child = 0;
-  const int error = posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ);
+  const int error = posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environment.data());
   posix_spawn_file_actions_destroy(&actions);
   close(out[1]);
   if (error != 0) {
@@ -219,6 +228,45 @@ measurement measure_program(const std::vector<std::string>& arguments) {
   if (end == std::string::npos) return failed("the peer program printed nothing");
   const std::size_t begin = text.rfind('\n', end);
   return from_line(text.substr(begin == std::string::npos ? 0 : begin + 1, end + 1), "the peer program");
+}
+
+bool is_beside_us(const std::string& file) {
+  return access((program_folder() + '/' + file).c_str(), R_OK) == 0;
+}
+
+measurement measure_preloaded(const std::string& file, const std::string& row_name, run_budget budget) {
+  if (is_emulated()) return failed("skipped: an emulator does not start this program as a child of itself");
+  std::string library;
+  if (!file.empty()) {
+    if (!is_beside_us(file)) return failed("skipped: " + file + " was not found at build time");
+    library = program_folder() + '/' + file;
+  }
+  const json request = {
+      {"row", row_name}, {"operations", budget.operations}, {"warm", budget.warm}, {"preload", library}};
+  return measure_program({"/proc/self/exe", "--tern_child=" + request.dump()}, library);
+}
+
+int measure_as_child(const std::string& text) {
+  const json request = json::parse(text);
+  const std::string name = request.at("row");
+  const run_budget budget{request.at("operations").get<std::uint64_t>(), request.at("warm").get<bool>()};
+  const std::string preload = request.at("preload");
+  measurement m = failed("there is no row " + name);
+  Dl_info found{};
+  if (!preload.empty() &&
+      (dladdr(dlsym(RTLD_DEFAULT, "malloc"), &found) == 0 || preload != found.dli_fname)) {
+    m = failed("malloc is not that of " + preload + ": it cannot be preloaded");
+  } else {
+    for (const row& r : all_rows()) {
+      const bool is_smoke = r.in_smoke && r.name(r.smoke_params) == name;
+      if (!is_smoke && r.name(r.params) != name) continue;
+      m = r.measure(is_smoke ? r.smoke_params : r.params, budget);
+      break;
+    }
+  }
+  const bool ok = write_all(1, to_line(m));
+  // As at the end of a real program, so that an allocator's own exit code has its turn.
+  return ok ? 0 : 1;
 }
 
 std::string program_folder() {

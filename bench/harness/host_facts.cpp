@@ -29,7 +29,7 @@ inline constexpr const char* dirty = "";
 namespace tern_bench {
 namespace {
 
-using text = std::optional<std::string>;
+using maybe_text = std::optional<std::string>;
 
 std::string trimmed(std::string_view s) {
   const auto first = s.find_first_not_of(" \t\r\n");
@@ -39,7 +39,7 @@ std::string trimmed(std::string_view s) {
 }
 
 /// The whole file without surrounding space; absent when unreadable or empty.
-text read_text(const char* file) {
+maybe_text read_text(const char* file) {
   std::ifstream in(file);
   if (!in) return std::nullopt;
   std::ostringstream out;
@@ -59,12 +59,12 @@ std::optional<Number> parse_number(std::string_view s) {
 
 template <class Number>
 std::optional<Number> read_number(const char* file) {
-  const text s = read_text(file);
+  const maybe_text s = read_text(file);
   return s ? parse_number<Number>(*s) : std::nullopt;
 }
 
 /// Value of the first line "key<space>: value".
-text find_line(std::string_view body, std::string_view key) {
+maybe_text find_line(std::string_view body, std::string_view key) {
   while (!body.empty()) {
     const auto end = std::min(body.find('\n'), body.size());
     const std::string_view line = body.substr(0, end);
@@ -87,7 +87,7 @@ bool has_word(std::string_view body, std::string_view word) {
   return false;
 }
 
-text non_empty(const char* s) {
+maybe_text non_empty(const char* s) {
   if (*s == '\0') return std::nullopt;
   return std::string(s);
 }
@@ -107,10 +107,10 @@ constexpr std::array arm_parts{
     arm_part{"0xc0", "0xac3", "Ampere-1"},    arm_part{"0xc0", "0xac4", "Ampere-1a"},
 };
 
-text cpu_model(std::string_view cpuinfo) {
-  if (text model = find_line(cpuinfo, "model name")) return model;
-  const text implementer = find_line(cpuinfo, "CPU implementer");
-  const text part = find_line(cpuinfo, "CPU part");
+maybe_text cpu_model(std::string_view cpuinfo) {
+  if (maybe_text model = find_line(cpuinfo, "model name")) return model;
+  const maybe_text implementer = find_line(cpuinfo, "CPU implementer");
+  const maybe_text part = find_line(cpuinfo, "CPU part");
   if (!implementer || !part) return std::nullopt;
   for (const arm_part& known : arm_parts) {
     if (known.implementer == *implementer && known.part == *part) return std::string(known.name);
@@ -120,7 +120,7 @@ text cpu_model(std::string_view cpuinfo) {
 
 /// Quota of this process's cgroup in processors. Only the innermost group is looked at.
 std::optional<double> cpu_quota() {
-  if (const text both = read_text("/sys/fs/cgroup/cpu.max")) {  // "<quota or max> <period>"
+  if (const maybe_text both = read_text("/sys/fs/cgroup/cpu.max")) {  // "<quota or max> <period>"
     std::istringstream in(*both);
     double quota = 0;
     double period = 0;
@@ -148,8 +148,8 @@ std::optional<bool> aslr() {
   return (flags & ADDR_NO_RANDOMIZE) == 0;
 }
 
-text thp() {
-  const text s = read_text("/sys/kernel/mm/transparent_hugepage/enabled");
+maybe_text thp() {
+  const maybe_text s = read_text("/sys/kernel/mm/transparent_hugepage/enabled");
   if (!s) return std::nullopt;
   const auto open = s->find('[');
   const auto close = s->find(']');
@@ -157,7 +157,7 @@ text thp() {
   return s->substr(open + 1, close - open - 1);
 }
 
-text libc() {
+maybe_text libc() {
 #ifdef _CS_GNU_LIBC_VERSION
   std::array<char, 64> buffer{};
   if (confstr(_CS_GNU_LIBC_VERSION, buffer.data(), buffer.size()) > 0) return non_empty(buffer.data());
@@ -167,21 +167,21 @@ text libc() {
 
 struct virtualization {
   std::optional<bool> present;
-  text name;
+  maybe_text name;
 };
 
 virtualization find_virtualization(std::string_view cpuinfo) {
   virtualization v;
   v.name = read_text("/sys/hypervisor/type");
   if (!v.name) {
-    const text vendor = read_text("/sys/class/dmi/id/sys_vendor");
-    const text product = read_text("/sys/class/dmi/id/product_name");
+    const maybe_text vendor = read_text("/sys/class/dmi/id/sys_vendor");
+    const maybe_text product = read_text("/sys/class/dmi/id/product_name");
     for (const char* known : {"QEMU", "VMware", "Xen", "innotek", "Google", "Microsoft", "Amazon EC2"}) {
       const bool metal = product && product->find("metal") != std::string::npos;
       if (vendor && vendor->find(known) != std::string::npos && !metal) v.name = vendor;
     }
   }
-  if (const text flags = find_line(cpuinfo, "flags")) {
+  if (const maybe_text flags = find_line(cpuinfo, "flags")) {
     v.present = has_word(*flags, "hypervisor");  // x86 tells by a CPUID bit
     if (!*v.present) v.name.reset();             // such a vendor's machine without a hypervisor
   } else if (v.name) {
@@ -201,26 +201,27 @@ bool same_family(std::string_view a, std::string_view b) {
 
 /// User-mode emulation answers uname() itself but hands /proc through: the two then disagree. A whole emulated machine shows
 /// in the CPU's own name or, on ARM64, in an implementer number of 0.
-std::optional<bool> find_emulation(const text& arch, std::string_view cpuinfo) {
+std::optional<bool> find_emulation(const maybe_text& arch, std::string_view cpuinfo) {
   if (const char* mark = std::getenv("TERN_EMULATED");
       mark != nullptr && *mark != '\0' && std::string_view(mark) != "0") {
     return true;
   }
   if (!arch) return std::nullopt;
-  if (const text real = read_text("/proc/sys/kernel/arch"); real && !same_family(*real, *arch)) return true;
-  if (const text status = read_text("/proc/self/status")) {
-    const text name = find_line(*status, "Name");
+  if (const maybe_text real = read_text("/proc/sys/kernel/arch"); real && !same_family(*real, *arch))
+    return true;
+  if (const maybe_text status = read_text("/proc/self/status")) {
+    const maybe_text name = find_line(*status, "Name");
     if (name && name->starts_with("qemu-")) return true;
   }
   const bool x86_text = find_line(cpuinfo, "vendor_id").has_value();
   if (!cpuinfo.empty() && same_family(*arch, "aarch64") && x86_text) return true;
   if (same_family(*arch, "x86_64") && find_line(cpuinfo, "CPU implementer")) return true;
-  const text model = find_line(cpuinfo, "model name");
+  const maybe_text model = find_line(cpuinfo, "model name");
   if (model && (model->find("QEMU TCG") != std::string::npos ||
                 model->find("QEMU Virtual CPU") != std::string::npos)) {
     return true;
   }
-  if (find_line(cpuinfo, "CPU implementer") == text("0x00")) return true;
+  if (find_line(cpuinfo, "CPU implementer") == maybe_text("0x00")) return true;
   if (cpuinfo.empty()) return std::nullopt;
   return false;
 }
@@ -262,7 +263,7 @@ std::string to_text(double d) {
   return {buffer.data(), result.ptr};
 }
 
-void from_text(const std::string& s, text& out) { out = s; }
+void from_text(const std::string& s, maybe_text& out) { out = s; }
 void from_text(const std::string& s, std::optional<std::int64_t>& out) {
   out = parse_number<std::int64_t>(s);
 }
@@ -272,6 +273,11 @@ void from_text(const std::string& s, std::optional<bool>& out) {
 }
 
 }  // namespace
+
+bool is_emulated() {
+  static const bool known = collect_host_facts().emulated.value_or(false);
+  return known;
+}
 
 host_facts collect_host_facts() {
   host_facts f;
@@ -285,7 +291,7 @@ host_facts collect_host_facts() {
   const bool cpuinfo_is_ours = f.emulated == std::optional<bool>(false);
   if (cpuinfo_is_ours) {
     f.cpu_model = cpu_model(cpuinfo);
-    if (const text mhz = find_line(cpuinfo, "cpu MHz")) f.mhz = parse_number<double>(*mhz);
+    if (const maybe_text mhz = find_line(cpuinfo, "cpu MHz")) f.mhz = parse_number<double>(*mhz);
     const virtualization v = find_virtualization(cpuinfo);
     f.virtualized = v.present;
     f.hypervisor = v.name;

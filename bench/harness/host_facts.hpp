@@ -44,6 +44,9 @@ struct host_facts {
 /// The environment variable TERN_EMULATED=1 marks the host as emulated; nothing can mark it as real.
 [[nodiscard]] host_facts collect_host_facts();
 
+/// Whether this process is known to run under an emulator of its CPU. Asked once.
+[[nodiscard]] bool is_emulated();
+
 /// An object with one key per fact; an unknown one is null.
 [[nodiscard]] nlohmann::json to_json(const host_facts& facts);
 

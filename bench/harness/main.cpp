@@ -133,7 +133,7 @@ void add_context(const options& o) {
   if (o.order) benchmark::AddCustomContext("tern_order", std::to_string(*o.order));
   benchmark::AddCustomContext("tern_time_ms", std::to_string(o.row_time_ms()));
   std::map<std::string, std::string> versions;
-  for (const row& r : all_rows()) versions[r.subject] = r.version;
+  for (const row& r : all_rows()) versions.try_emplace(r.subject, r.version());
   for (const auto& [subject, version] : versions) {
     if (!version.empty()) benchmark::AddCustomContext("tern_subject_" + subject, version);
   }
@@ -163,6 +163,7 @@ int bench_main(int argc, char** argv) {
     print_list(o);
     return 0;
   }
+  if (!o.child.empty()) return measure_as_child(o.child);
   if (o.help) std::fputs(options_help, stdout);
   start_fresh_processes();
 

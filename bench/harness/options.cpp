@@ -81,6 +81,8 @@ options parse_options(int argc, char** argv) {
       if (!o.wanted) o.error = "--tern_tier wants quick, default or full";
     } else if (const auto dir = value_of(argument, "tern_hist_dir")) {
       o.hist_dir = *dir;
+    } else if (const auto request = value_of(argument, "tern_child")) {
+      o.child = *request;
     } else if (argument.starts_with("--tern_")) {
       o.error = "unknown flag " + std::string(argument);
     } else {

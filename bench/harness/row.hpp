@@ -70,7 +70,7 @@ struct row {
   std::string area;
   std::string case_name;
   std::string subject;
-  std::string version;
+  std::string (*version)() = nullptr;  ///< of the subject; empty where it is not known
   role subject_role = role::subject;
   row_params params;
   row_params smoke_params;

@@ -28,6 +28,7 @@ concept subject_base = requires(const row_params& params) {
 template <class S>
 concept allocator_subject = subject_base<S> && requires(void* p, std::size_t n) {
   { S::allocate(n) } -> std::same_as<void*>;
+  { S::allocate_zeroed(n) } -> std::same_as<void*>;
   { S::deallocate(p) };
   { S::template allocate_const<64>() } -> std::same_as<void*>;
   { S::template deallocate_const<64>(p) };

@@ -22,6 +22,7 @@ struct malloc_subject {
   }
 
   static void* allocate(std::size_t size) noexcept { return std::malloc(size); }
+  static void* allocate_zeroed(std::size_t size) noexcept { return std::calloc(1, size); }
   static void deallocate(void* p) noexcept { std::free(p); }
   template <std::size_t Size>
   static void* allocate_const() noexcept {

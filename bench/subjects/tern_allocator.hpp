@@ -21,6 +21,7 @@ struct tern_allocator {
   }
 
   static void* allocate(std::size_t size) { return tern::allocate(size); }
+  static void* allocate_zeroed(std::size_t size) { return tern::allocate_zeroed(size); }
   static void deallocate(void* p) noexcept { tern::deallocate(p); }
   template <std::size_t Size>
   static void* allocate_const() {

@@ -72,7 +72,10 @@ tern_package_set() {
       printf '%s\n' \
         "libboost-fiber$(tern_boost)-dev!|Boost.Fiber, a peer in the benchmarks; only unpacked in the build folder" \
         "libboost-context$(tern_boost)-dev!|the switch under it; only unpacked" \
-        "libboost$(tern_boost)-dev!|its headers; only unpacked"
+        "libboost$(tern_boost)-dev!|its headers; only unpacked" \
+        "$(tern_mimalloc)!|mimalloc, a peer in the benchmarks; only unpacked, for no program is to run with it unasked" \
+        'libjemalloc2!|jemalloc, the same' \
+        "$(tern_tcmalloc)!|tcmalloc of gperftools, the same"
       ;;
     *)
       printf 'tern: no package set is called %s\n' "$1" >&2
@@ -89,6 +92,12 @@ export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
 # The release of Boost whose fibers are measured: the newest that Debian 12 has, or what later systems share.
 tern_boost() {
   if [[ $tern_distribution == debian && $tern_release == 12 ]]; then echo 1.81; else echo 1.83; fi
+}
+
+# Names that carry a version of the library, or the mark of the 64-bit time_t transition.
+tern_mimalloc() { if [[ $tern_distribution == debian && $tern_release == 12 ]]; then echo libmimalloc2.0; else echo libmimalloc2.1; fi; }
+tern_tcmalloc() {
+  if [[ $tern_distribution == debian && $tern_release == 12 ]]; then echo libtcmalloc-minimal4; else echo libtcmalloc-minimal4t64; fi
 }
 
 tern_say() { printf 'tern: %s\n' "$*"; }
@@ -163,6 +172,12 @@ tern_unpacked_options() {
     folder=$tern_unpacked/libboost$part$(tern_boost)-dev/usr
     [[ -d $folder ]] && hints+=("$(realpath "$folder")")
   done
+  local package peers=()
+  for package in "$(tern_mimalloc)" libjemalloc2 "$(tern_tcmalloc)"; do
+    folder=$tern_unpacked/$package/usr
+    [[ ! -d $folder ]] || peers+=("$(realpath "$folder")")
+  done
+  [[ ${#peers[@]} == 0 ]] || (IFS=';' && printf -- '-DTERN_PEER_HINTS=%s\n' "${peers[*]}")
   # All three or none: headers of one release must not meet libraries of another.
   [[ ${#hints[@]} != 3 ]] || printf -- '-DTERN_BOOST_HINTS=%s;%s;%s\n' "${hints[@]}"
 }

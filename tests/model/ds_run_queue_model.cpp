@@ -69,6 +69,39 @@ TEST(run_queue_model, push_and_pop_against_two_thieves) {
   expect_holds<steal_model>({.preemptions = 3, .store_delays = 1});
 }
 
+// An owner whose turns take the oldest and publish another by the caller's store, at a full ring: the slot that becomes free is written at once.
+struct rotate_model : ring_model<6> {
+  ring queue{near_wrap};
+  ring mine{};
+  rotate_model() {
+    for (std::size_t i = 0; i < 4; ++i) {
+      produce(i);
+      require(queue.try_push(&items[i]), "there is room");
+    }
+  }
+  void threads(thread_list& list) {
+    list.add("owner", [this] {
+      for (std::size_t i = 4; i < 6; ++i) {
+        produce(i);
+        const auto turn = queue.rotate(&items[i]);
+        if (turn.oldest == nullptr) {
+          require(queue.try_push(&items[i]), "a thief was quicker, so there is room");
+          continue;
+        }
+        consume(turn.oldest);
+        turn.word->store(turn.value, memory_order_release);
+      }
+    });
+    list.add("thief", [this] { consume(queue.steal_into(mine)); });
+    list.add("other", [this] { consume(queue.steal_one()); });
+  }
+  void finally() { drain(queue, mine); }
+};
+
+TEST(run_queue_model, rotation_against_two_thieves) {
+  expect_holds<rotate_model>({.preemptions = 3, .store_delays = 1});
+}
+
 // A full ring: slots are reused while thieves read them, half overflows.
 struct overflow_model : ring_model<7> {
   ring queue{near_wrap};
@@ -287,7 +320,7 @@ bool orders_loads_of_is_empty(const mutant& m) {
 
 TEST(run_queue_model, mutants) {
   expect_mutants_caught<publish_model<memory_order_seq_cst>, order_model, empty_check_model,
-                        fresh_overflow_model, steal_model, chain_model, overflow_model>(
+                        fresh_overflow_model, steal_model, chain_model, overflow_model, rotate_model>(
       {.preemptions = 2, .store_delays = 1, .max_seconds = 1.0}, "run_queue.hpp",
       [](const mutant& m) { return orders_slot_reuse(m) || orders_loads_of_is_empty(m); });
 }

@@ -18,7 +18,7 @@ using tern::detail::fast_random;
 
 namespace {
 
-void pause_at_random(fast_random& r) {
+void linger(fast_random& r) {
   switch (r.below(16)) {
     case 0: tern::this_thread::yield(); break;
     case 1: tern::this_thread::sleep_for(std::chrono::microseconds(r.below(60))); break;
@@ -68,7 +68,7 @@ TEST(sync_locks_stress, mutex_and_condition_variable_bound_a_buffer) {
       round_of(s, r.next(), [&](unsigned i, fast_random& mine) {
         if (i >= 2 * pairs) return;
         for (int k = 0; k < each; ++k) {
-          pause_at_random(mine);
+          linger(mine);
           std::unique_lock hold{m};
           if (i % 2 == 0) {
             if (mine.below(3) == 0)
@@ -114,7 +114,7 @@ TEST(sync_locks_stress, mutex_with_try_lock_and_holders_that_wait) {
           }
           ++guarded[which];
           ++own;
-          pause_at_random(mine);
+          linger(mine);
           m[which].unlock();
         }
         expected += own;
@@ -141,7 +141,7 @@ TEST(sync_locks_stress, semaphore_permits_are_conserved) {
             continue;
           }
           if (++inside > static_cast<int>(permits)) crowded = true;
-          pause_at_random(mine);
+          linger(mine);
           --inside;
           sem.release();
         }
@@ -172,10 +172,10 @@ TEST(sync_locks_stress, wait_group_and_once_in_short_lives) {
       }
       round_of(s, r.next(), [&](unsigned, fast_random& mine) {
         for (const auto& now : g) {
-          now->flag.call([&] { ++now->calls, pause_at_random(mine); });
+          now->flag.call([&] { ++now->calls, linger(mine); });
           ++now->here;
           now->arrived.done();
-          pause_at_random(mine);
+          linger(mine);
           now->arrived.wait();
           EXPECT_EQ(now->here, all);
         }

@@ -194,14 +194,25 @@ TEST(Allocator, ReallocateGrowsThroughAllTiersAndShrinksBack) {
   tern::deallocate(same, 12);
 }
 
-TEST(Allocator, HugeBlocksAreZeroAtFirstAndGoBackWhole) {
+TEST(Allocator, HugeBlocksGoBackWhole) {
   const auto before = tern::allocation_statistics();
-  auto* p = static_cast<unsigned char*>(tern::allocate(5 * mib));
-  EXPECT_EQ(p[0] | p[5 * mib - 1], 0);
+  void* p = tern::allocate(5 * mib);
   EXPECT_EQ(tern::allocation_statistics().huge_blocks, before.huge_blocks + 1);
   EXPECT_GE(tern::allocation_statistics().huge, before.huge + 5 * mib);
   tern::deallocate(p, 5 * mib);
   EXPECT_EQ(tern::allocation_statistics().huge, before.huge);
+}
+
+TEST(Allocator, ZeroedBlocksAreZeroHoweverOftenTheyAreUsed) {
+  for (int round = 0; round < 3; ++round)
+    for (const std::size_t n :
+         {std::size_t{1}, std::size_t{100}, std::size_t{40'000}, mib, 5 * mib, 70 * mib}) {
+      auto* p = static_cast<unsigned char*>(tern::allocate_zeroed(n));
+      for (std::size_t i = 0; i<n; i += n> mib ? 97 : 1) ASSERT_EQ(p[i], 0) << n;
+      ASSERT_EQ(p[n - 1], 0);
+      std::memset(p, 0xff, n);
+      tern::deallocate(p, n);
+    }
 }
 
 // Their mappings may lie next to each other, and OS pages may be shorter than the pages of the map.
@@ -210,9 +221,31 @@ TEST(Allocator, SmallBlocksWithHugeAlignmentShareNoPageOfTheMap) {
   const std::size_t gap = 4 * mib - tern::detail::os::page_size();
   std::vector<void*> blocks;
   for (int i = 0; i < 16; ++i) blocks.push_back(tern::allocate(1, 4 * mib));
-  for (int i = 0; i < 64; ++i) blocks.push_back(tern::allocate(gap));
+  for (int i = 0; i < 64; ++i)
+    blocks.push_back(tern::detail::huge.allocate(gap, 1, tern::detail::huge_blocks::wish::to_grow));
   for (std::size_t i = 0; i < blocks.size(); ++i) ASSERT_GE(tern::usable_size(blocks[i]), i < 16 ? 1 : gap);
   for (void* p : blocks) tern::deallocate(p);
+}
+
+TEST(Allocator, MemoryLimit) {
+  tern::release_memory();
+  const auto now = tern::allocation_statistics();
+  tern::set_memory_limit(now.in_use + now.huge + 40 * mib);
+  for (const std::size_t n : {std::size_t{1000}, std::size_t{100'000}, 3 * mib, 70 * mib}) {
+    std::vector<void*> blocks;
+    errno = 0;
+    while (void* p = tern::try_allocate(n)) blocks.push_back(p);
+    EXPECT_EQ(errno, ENOMEM);
+    EXPECT_LE(blocks.size() * n, 40 * mib);
+    EXPECT_GE(blocks.size() * n, n > 40 * mib ? 0 : 30 * mib);
+    if (!blocks.empty()) {
+      EXPECT_EQ(tern::try_reallocate(blocks[0], 80 * mib), nullptr);
+    }
+    for (void* p : blocks) tern::deallocate(p);
+    tern::release_memory();
+  }
+  tern::set_memory_limit(0);
+  tern::deallocate(tern::allocate(70 * mib));
 }
 
 TEST(Allocator, ImpossibleSizesFailCleanly) {

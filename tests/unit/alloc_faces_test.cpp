@@ -1,12 +1,18 @@
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
 #include <list>
 #include <map>
 #include <memory_resource>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <tern/alloc.hpp>
@@ -222,6 +228,46 @@ TEST(RootRanges, AreExactlyThoseRegistered) {
   register_root_range(memory, 8);
   EXPECT_DEATH(register_root_range(memory, 8), "registered twice");
   unregister_root_range(memory);
+}
+
+// Blocks that are sampled serve as any: by whatever free they go, whatever their class; what lives is in the profile.
+TEST(HeapProfile, HoldsWhatLives) {
+  tern::heap_profile::start(512);
+  std::vector<std::pair<unsigned char*, std::size_t>> blocks;
+  for (std::size_t i = 0; i < 4000; ++i) {
+    const std::size_t size = i % 500 == 0 ? (i + 1) * 10'000 : 1 + i * 7 % 5000;
+    blocks.emplace_back(static_cast<unsigned char*>(tern::allocate(size)), size);
+    std::memset(blocks.back().first, static_cast<int>(i), size);
+    ASSERT_GE(tern::usable_size(blocks.back().first), size);
+  }
+  const std::size_t live = tern::detail::samples.live_samples();
+  EXPECT_GT(live, 100u);
+  const std::string path = testing::TempDir() + "tern_heap_profile_" + std::to_string(getpid());
+  ASSERT_TRUE(tern::heap_profile::write(path.c_str()));
+  std::ifstream in(path);
+  std::string line;
+  ASSERT_TRUE(std::getline(in, line));
+  EXPECT_NE(line.find("@ heap_v2/512"), std::string::npos) << line;
+  std::size_t rows = 0;
+  while (std::getline(in, line) && line.starts_with("1: ")) ++rows;
+  EXPECT_EQ(rows, live);
+  std::remove(path.c_str());
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    auto& [p, size] = blocks[i];
+    if (i % 3 == 0) {
+      p = static_cast<unsigned char*>(tern::reallocate(p, size * 2));
+      size *= 2;
+    }
+    ASSERT_EQ(p[0], static_cast<unsigned char>(i));
+    if (i % 2 == 0)
+      tern::deallocate(p);
+    else
+      tern::deallocate(p, size);
+  }
+  tern::heap_profile::start(0);
+  tern::release_memory();
+  EXPECT_EQ(tern::detail::samples.live_samples(), 0u);
+  EXPECT_FALSE(tern::heap_profile::write("/nonexistent/folder/file"));
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 // What misuse ends in: one constant message each, in every build.
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstring>
 
 #include <tern/alloc.hpp>
+
+#include "tests/support/emulation.hpp"
 
 namespace {
 
@@ -95,6 +98,43 @@ TEST(AllocMisuseDeathTest, WrongSize) {
         tern::deallocate(p, std::size_t{3} << 20);
       },
       "not a live block");
+}
+
+// With an interval of one byte every refill gives a sample: the first block of a class that no test here has used.
+TEST(AllocMisuseDeathTest, GuardedSamplesCatchOverflowAndUseAfterFree) {
+  if (tern::detail::asan_build) GTEST_SKIP() << "ASan has the signal, and sees both by itself";
+  if (tern_test::is_emulated()) GTEST_SKIP() << "qemu-user reports the signal itself";
+  EXPECT_DEATH(
+      {
+        tern::heap_profile::start_guarded(1);
+        auto* p = static_cast<volatile char*>(tern::allocate(3000));
+        p[3071] = 1;  // the class has 3072
+        p[3072] = 1;
+      },
+      "beyond the end of a block");
+  EXPECT_DEATH(
+      {
+        tern::heap_profile::start_guarded(1);
+        auto* p = static_cast<volatile char*>(tern::allocate(3000));
+        p[0] = 1;
+        tern::deallocate(const_cast<char*>(p));
+        p[0] = 2;
+      },
+      "after its free");
+  EXPECT_DEATH(
+      {
+        tern::heap_profile::start_guarded(1);
+        void* p = tern::allocate(3000);
+        tern::deallocate(p);
+        tern::deallocate(p);
+      },
+      "freed twice");
+  EXPECT_DEATH(
+      {
+        tern::heap_profile::start_guarded(1);
+        raise(SIGSEGV);
+      },
+      "^$");
 }
 
 TEST(AllocMisuseDeathTest, AddressSanitizerSeesUseAfterFreeAndOverrun) {

@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include <tern/alloc/page_heap.hpp>
+#include <tern/alloc/scavenger.hpp>
 #include <tern/base/random.hpp>
 
 #include "tests/support/seed.hpp"
@@ -130,11 +132,31 @@ TEST(PageHeap, RandomOperationsKeepTheMapExact) {
   std::vector<test_span*> live;
   std::vector<test_span*> owner(pages_per_chunk * 32, nullptr);
   std::size_t pages_live = 0;
+  int resized = 0;
   for (int step = 0; step < tern_test::scale(20000); ++step) {
-    if (live.empty() || random.below(100) < 52) {
+    const auto first_of = [&](const test_span* s) { return (s->start - h.map().base()) / page_bytes; };
+    if (!live.empty() && random.below(4) == 0) {
+      test_span* s = live[random.below(static_cast<std::uint32_t>(live.size()))];
+      const std::size_t before = s->pages;
+      const std::size_t pages = 1 + random.below(static_cast<std::uint32_t>(2 * before));
+      if (!h.resize(s, pages, 7)) {
+        ASSERT_EQ(s->pages, before);
+        ASSERT_GT(pages, before);
+        continue;
+      }
+      resized += pages > before;
+      ASSERT_EQ(s->pages, pages);
+      for (std::size_t k = first_of(s) + pages; k < first_of(s) + before; ++k) owner[k] = nullptr;
+      for (std::size_t k = first_of(s) + before; k < first_of(s) + pages; ++k) {
+        ASSERT_EQ(owner[k], nullptr) << "grown into another span";
+        owner[k] = s;
+      }
+      pages_live += pages - before;
+    } else if (live.empty() || random.below(100) < 52) {
       const std::size_t pages = random.below(10) == 0 ? 1 + random.below(600) : 1 + random.below(40);
       const std::size_t alignment = random.below(8) == 0 ? page_bytes << random.below(9) : page_bytes;
-      test_span* s = h.allocate({.pages = pages, .kind = test_kind, .alignment = alignment});
+      test_span* s = h.allocate(
+          {.pages = pages, .kind = test_kind, .alignment = alignment, .to_grow = random.below(4) == 0});
       if (s == nullptr) continue;  // 64 MiB are full
       ASSERT_EQ(s->start % alignment, 0u);
       ASSERT_EQ(s->pages, pages);
@@ -169,8 +191,35 @@ TEST(PageHeap, RandomOperationsKeepTheMapExact) {
       }
     }
   }
+  EXPECT_GT(resized, 0);
   for (test_span* s : live) h.free(s);
   EXPECT_EQ(h.statistics().in_use, 0u);
+}
+
+// A buffer that comes and goes keeps its pages; what is no longer needed goes back while the program frees.
+TEST(Scavenger, KeepsWhatIsNeededAndReturnsTheRest) {
+  radix_heap& h = fresh_heap<radix_heap>({.first_reservation = std::size_t{256} << 20});
+  static scavenger<radix_heap> s{h};
+  constexpr std::size_t chunk = pages_per_chunk;
+  constexpr std::size_t megabyte = std::size_t{1} << 20;
+  const auto free = [&](test_span* span) { s.note(h.free(span)); };
+  std::vector<test_span*> spans;
+  for (int i = 0; i < 64; ++i) spans.push_back(h.allocate({.pages = chunk, .kind = test_kind}));
+  EXPECT_EQ(h.statistics().dirty, 128 * megabyte);
+  for (test_span* span : spans) free(span);
+  for (int i = 0; i < 100; ++i) {
+    test_span* span = h.allocate({.pages = 64 * chunk, .kind = test_kind});
+    ASSERT_NE(span, nullptr);
+    free(span);
+  }
+  EXPECT_EQ(h.statistics().dirty, 128 * megabyte);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (h.statistics().dirty > 20 * megabyte && std::chrono::steady_clock::now() < end) {
+    free(h.allocate({.pages = 1, .kind = test_kind}));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_LE(h.statistics().dirty, 20 * megabyte);
+  EXPECT_GE(h.statistics().dirty, 16 * megabyte);
 }
 
 // What release_memory gave back reads as zero, and what is in use is never given back.

@@ -30,6 +30,8 @@ inline void check(bool ok, const char* what) {
 
 struct coroutine {
   context self, other;
+  std::uint32_t left = 1;  // right behind `other`: what a switch that publishes sets
+  std::uint32_t published = 0;
   sanitizer_fiber self_san, other_san;
   void (*body)(coroutine&) = nullptr;
   bool ended = false;
@@ -185,6 +187,25 @@ inline void red_zone_survives() {
   }
 }
 
+// A switch that publishes what it leaves: both stores are seen on the other side, and it comes back as any other does.
+inline void expects_publication(coroutine& c) {
+  check(c.left == 2 && c.published == 77 && c.other.sp != nullptr, "the left side is saved and published");
+  spoil_registers();
+}
+TERN_SWITCHES inline long leave_publishing(coroutine& c, const long* p) {
+  const long a = p[0], b = p[1], d = p[2];
+  void* back =
+      tern::detail::switch_context_publishing<sizeof(context), 2>(c.other, c.self, &c, &c.published, 77);
+  return (back == &c ? 0 : 1000000) + a + 2 * b + 3 * d;
+}
+inline void publishing_switch() {
+  if constexpr (tern::detail::switching_function_inlines) {
+    coroutine c{&expects_publication};
+    const long p[3] = {1, 2, 3};
+    check(leave_publishing(c, p) == 1 + 4 + 9, "values survive a switch that publishes");
+  }
+}
+
 [[gnu::noinline]] inline double sum_of(int n, ...) {
   std::va_list l;
   va_start(l, n);
@@ -328,6 +349,7 @@ inline void run_all() {
   // Under TSan the switch is a call, so no red zone is at stake; and a leaf that switches on behalf of its caller leaves its shadow call
   // stacks unbalanced (one run in six dies).
   if constexpr (!tern::detail::tsan_build) red_zone_survives();
+  publishing_switch();
   calls_and_exceptions();
   unwinder_stops();
   rounding_mode_is_the_threads();

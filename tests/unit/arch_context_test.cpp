@@ -11,6 +11,10 @@ TEST(context, red_zone_survives) {
   if (tern::detail::tsan_build) GTEST_SKIP() << "the switch is a call under TSan";
   context_cases::red_zone_survives();
 }
+TEST(context, publishing_switch) {
+  if (!tern::detail::switching_function_inlines) GTEST_SKIP() << "publishing is part of an inlined switch";
+  context_cases::publishing_switch();
+}
 TEST(context, calls_and_exceptions) { context_cases::calls_and_exceptions(); }
 TEST(context, unwinder_stops_at_the_end) { context_cases::unwinder_stops(); }
 TEST(context, rounding_mode_belongs_to_the_thread) { context_cases::rounding_mode_is_the_threads(); }

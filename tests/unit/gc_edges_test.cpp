@@ -36,14 +36,14 @@ struct stop_sign {
   void trace(gc::visitor& v) const { v(pointer); }
 };
 
-std::atomic<int> stage{0};
+std::atomic<int> reached_stage{0};
 void reach(int s) {
-  while (stage.load() < s) std::this_thread::yield();
+  while (reached_stage.load() < s) std::this_thread::yield();
 }
 
 // Serves handshakes until the stage is reached.
 void serve_until(int s) {
-  while (stage.load() < s) {
+  while (reached_stage.load() < s) {
     gc::safepoint();
     std::this_thread::yield();
   }
@@ -56,21 +56,21 @@ void set_hook(void (*f)(test_point) noexcept) { internal::testing.at.store(f); }
 
 TEST(gc_edges, a_thread_that_attaches_after_marking_leaves_no_black_cells_behind) {
   static gc::handle<node> parent;
-  stage = 0;
+  reached_stage = 0;
   on_thread([] { gc::make<stop_sign>(); });
   set_hook([](test_point p) noexcept {
-    if (p != test_point::marking_done || stage.load() != 0) return;
+    if (p != test_point::marking_done || reached_stage.load() != 0) return;
     internal::object_shape<stop_sign>().lock.lock();  // the collector meets it once the epoch has changed
-    stage = 1;
+    reached_stage = 1;
   });
   std::thread cycle{[] { gc::collect(); }};
   on_thread([] {
     reach(1);
     const std::uint64_t before = internal::state.epoch.load();
     // Either the epoch changes first, or the cycle cannot go on without this thread's answer.
-    while (internal::state.epoch.load() == before && stage.load() == 1) {
+    while (internal::state.epoch.load() == before && reached_stage.load() == 1) {
       std::this_thread::sleep_for(std::chrono::milliseconds{20});
-      stage = 2;
+      reached_stage = 2;
     }
     gc::attach_thread attached;
     parent = gc::make<node>();
@@ -101,27 +101,27 @@ TEST(gc_edges, what_was_shaded_before_the_first_round_is_shaded_again) {
   static std::atomic<std::uintptr_t> in_between{0};
   static std::atomic<std::uintptr_t> afterwards{1};
   static gc::handle<node> target;
-  stage = 0;
+  reached_stage = 0;
   std::thread mutator{[] {
     gc::attach_thread attached;
     storing = internal::current_mutator_if_any();
     target = gc::make<node>();
     target->next = gc::make<node>();
-    stage = 1;
+    reached_stage = 1;
     serve_until(2);
     target->next = target->next.get();
     in_between = storing.load()->last_shaded;
-    stage = 3;
+    reached_stage = 3;
     serve_until(4);
   }};
   reach(1);
   set_hook([](test_point p) noexcept {
-    if (p == test_point::barrier_on && stage.load() == 1) {
-      stage = 2;
+    if (p == test_point::barrier_on && reached_stage.load() == 1) {
+      reached_stage = 2;
       reach(3);
-    } else if (p == test_point::roots_scanned && stage.load() == 3) {
+    } else if (p == test_point::roots_scanned && reached_stage.load() == 3) {
       afterwards = storing.load()->last_shaded;
-      stage = 4;
+      reached_stage = 4;
     }
   });
   gc::collect();
@@ -145,7 +145,7 @@ TEST(gc_edges, an_exception_out_of_a_blocking_call_ends_the_idle_state) {
 // The acknowledgement by signal must get along with any lock that the program may hold outside the collector.
 TEST(gc_edges, a_thread_interrupted_inside_the_allocator_acknowledges) {
   if (tern::detail::tsan_build) GTEST_SKIP() << "TSan delivers signals late";
-  stage = 0;
+  reached_stage = 0;
   std::thread busy{[] {
     node* n = gc::make<node>();
     n->value = 4711;
@@ -156,7 +156,7 @@ TEST(gc_edges, a_thread_interrupted_inside_the_allocator_acknowledges) {
     internal::hand_over(m);
     const std::uint64_t acked = m.port.acked();
     tern::detail::metadata.for_each_lock([](auto& l) { l.lock(); });
-    stage = 1;
+    reached_stage = 1;
     while (m.port.acked() < acked + 2) tern::detail::spin_pause();  // no safepoint
     tern::detail::metadata.for_each_lock([](auto& l) { l.unlock(); });
     for (internal::grey_chunk* c : chunks) internal::grey_chunks.give(c);
@@ -272,11 +272,11 @@ TEST(gc_edges, the_world_stops_while_fibers_fight_for_a_channel) {
 
 TEST(gc_edges, a_fork_child_owes_nothing_to_the_cycle_of_its_parent) {
   if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
-  stage = 0;
+  reached_stage = 0;
   int status = -1;
   std::thread forker{[&status] {
     gc::attach_thread attached;
-    stage = 1;
+    reached_stage = 1;
     serve_until(2);
     const pid_t child = ::fork();
     if (child == 0) {
@@ -289,14 +289,14 @@ TEST(gc_edges, a_fork_child_owes_nothing_to_the_cycle_of_its_parent) {
       }
       std::_Exit(internal::is_barrier_on() || internal::chunk_memory.used_bytes() > noted ? 1 : 0);
     }
-    stage = 3;
+    reached_stage = 3;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
   }};
   reach(1);
   set_hook([](test_point p) noexcept {
-    if (p != test_point::roots_scanned || stage.load() != 1) return;
-    stage = 2;
+    if (p != test_point::roots_scanned || reached_stage.load() != 1) return;
+    reached_stage = 2;
     reach(3);
   });
   gc::collect();

@@ -22,56 +22,58 @@ struct record {
   std::atomic<long> crossed{0};
   std::atomic<bool> wrong{false};
 };
-record seen;
+record calls_seen;
 thread_local fast_random refuse{99};
 
 const collector_hooks table = {
     .processor_attach =
         [](processor& p) noexcept {
-          lock_scope hold{seen.lock};
-          ++seen.attaches;
-          if (seen.attached[&p]++ != 0) seen.wrong = true;
+          lock_scope hold{calls_seen.lock};
+          ++calls_seen.attaches;
+          if (calls_seen.attached[&p]++ != 0) calls_seen.wrong = true;
         },
     .processor_detach =
         [](processor& p) noexcept {
-          lock_scope hold{seen.lock};
-          ++seen.detaches;
-          if (--seen.attached[&p] != 0) seen.wrong = true;
-          seen.released.erase(&p);
+          lock_scope hold{calls_seen.lock};
+          ++calls_seen.detaches;
+          if (--calls_seen.attached[&p] != 0) calls_seen.wrong = true;
+          calls_seen.released.erase(&p);
         },
     .processor_release =
         [](processor& p) noexcept {
-          lock_scope hold{seen.lock};
-          if (seen.released[&p]++ != 0) seen.wrong = true;
+          lock_scope hold{calls_seen.lock};
+          if (calls_seen.released[&p]++ != 0) calls_seen.wrong = true;
         },
     .processor_acquire =
         [](processor& p) noexcept {
-          lock_scope hold{seen.lock};
+          lock_scope hold{calls_seen.lock};
           // An attached processor begins as running: its first acquire may come without a release.
-          if (seen.released[&p] > 0) --seen.released[&p];
+          if (calls_seen.released[&p] > 0) --calls_seen.released[&p];
         },
     .safepoint =
         [](processor& p) noexcept {
-          ++seen.safepoints;
-          if (&p != current_processor()) seen.wrong = true;
+          ++calls_seen.safepoints;
+          if (&p != current_processor()) calls_seen.wrong = true;
         },
     .try_resume = [](processor&, fiber& f) noexcept -> bool {
       if (refuse.below(4) == 0) {
-        ++seen.refusals;
+        ++calls_seen.refusals;
         return false;
       }
       std::uint32_t saved = fiber::saved;
-      if (!f.stack_state.compare_exchange_strong(saved, fiber::on_cpu)) seen.wrong = true;
-      ++seen.resumes;
+      if (!f.stack_state.compare_exchange_strong(saved, fiber::on_cpu)) calls_seen.wrong = true;
+      ++calls_seen.resumes;
       return true;
     },
     .suspended =
         [](processor&, fiber& f) noexcept {
-          ++seen.suspends;
-          if (f.saved_sp() >= f.stack_top() || stack_pool::control_of(f.saved_sp()) != &f) seen.wrong = true;
+          ++calls_seen.suspends;
+          if (f.saved_sp() >= f.stack_top() || stack_pool::control_of(f.saved_sp()) != &f)
+            calls_seen.wrong = true;
         },
-    .fiber_start = [](processor&, fiber&) noexcept { ++seen.starts; },
-    .crossing = [](const void*, std::size_t bytes) noexcept { seen.crossed += static_cast<long>(bytes); },
+    .fiber_start = [](processor&, fiber&) noexcept { ++calls_seen.starts; },
+    .crossing = [](const void*,
+                   std::size_t bytes) noexcept { calls_seen.crossed += static_cast<long>(bytes); },
     .thread_wait = [](tern::detail::function_ref<void()> wait) noexcept { wait(); },
 };
 
@@ -107,9 +109,9 @@ TEST(SchedHooks, ThroughALifeOfTwoRuntimes) {
     while (!inside) ::sched_yield();
     install_collector_hooks(table);
     const auto both_released = [] {
-      lock_scope hold{seen.lock};
+      lock_scope hold{calls_seen.lock};
       int n = 0;
-      for (const auto& [p, count] : seen.released) n += count;
+      for (const auto& [p, count] : calls_seen.released) n += count;
       return n == 2;
     };
     const auto end = std::chrono::steady_clock::now() + 60s;
@@ -117,31 +119,31 @@ TEST(SchedHooks, ThroughALifeOfTwoRuntimes) {
     EXPECT_TRUE(both_released()) << "the collector must be able to act for processors that do not run";
     leave = true;
     blocked.join();
-    EXPECT_GE(seen.attaches.load(), 2);
+    EXPECT_GE(calls_seen.attaches.load(), 2);
   }
-  EXPECT_EQ(seen.detaches.load(), seen.attaches.load());
+  EXPECT_EQ(calls_seen.detaches.load(), calls_seen.attaches.load());
   {
-    lock_scope hold{seen.lock};
-    seen.attached.clear();
-    seen.released.clear();
+    lock_scope hold{calls_seen.lock};
+    calls_seen.attached.clear();
+    calls_seen.released.clear();
   }
   {
     tern::runtime late{{.processors = 2}};
-    EXPECT_GE(seen.attaches.load(), 4);
+    EXPECT_GE(calls_seen.attaches.load(), 4);
     work(late);
-    EXPECT_EQ(seen.suspends.load(), 0) << "not armed";
+    EXPECT_EQ(calls_seen.suspends.load(), 0) << "not armed";
 
     // Safepoints are answered by running fibers, at a checkpoint and at dispatch.
     late.run([] {
       for (int i = 0; i < 50; ++i) {
-        const int before = seen.safepoints.load();
+        const int before = calls_seen.safepoints.load();
         request_safepoint_all();
         tern::checkpoint();
-        EXPECT_GT(seen.safepoints.load(), before);
+        EXPECT_GT(calls_seen.safepoints.load(), before);
         request_safepoint_all();
         tern::this_thread::yield();
         tern::thread{[] {}}.join();
-        EXPECT_GT(seen.safepoints.load(), before + 1);
+        EXPECT_GT(calls_seen.safepoints.load(), before + 1);
       }
     });
 
@@ -149,11 +151,11 @@ TEST(SchedHooks, ThroughALifeOfTwoRuntimes) {
     request_safepoint_all();
     work(late);
     hooks_armed.store(0);
-    EXPECT_GT(seen.suspends.load(), 200);
-    EXPECT_GE(seen.resumes.load(), seen.suspends.load() / 2);
-    EXPECT_GT(seen.refusals.load(), 0) << "some were held back, and all have run to their end";
-    EXPECT_GE(seen.starts.load(), 200);
-    EXPECT_GT(seen.crossed.load(), 0);
+    EXPECT_GT(calls_seen.suspends.load(), 200);
+    EXPECT_GE(calls_seen.resumes.load(), calls_seen.suspends.load() / 2);
+    EXPECT_GT(calls_seen.refusals.load(), 0) << "some were held back, and all have run to their end";
+    EXPECT_GE(calls_seen.starts.load(), 200);
+    EXPECT_GT(calls_seen.crossed.load(), 0);
     work(late);
 
     int states = 0;
@@ -161,14 +163,14 @@ TEST(SchedHooks, ThroughALifeOfTwoRuntimes) {
         [&] { for_each_fiber([&](fiber& f) { states += f.stack_state.load() == fiber::on_cpu ? 1 : 0; }); });
     EXPECT_EQ(states, 1) << "the one that looks";
   }
-  EXPECT_EQ(seen.detaches.load(), seen.attaches.load());
+  EXPECT_EQ(calls_seen.detaches.load(), calls_seen.attaches.load());
   {
     // Those that have retired before the end, an extra one and a surplus one, are detached once.
     tern::runtime last{{.processors = 2}};
     scheduler& s = runtime_access::scheduler_of(last);
-    const int before = seen.attaches;
+    const int before = calls_seen.attaches;
     EXPECT_TRUE(s.add_extra());
-    EXPECT_EQ(seen.attaches.load(), before + 1);
+    EXPECT_EQ(calls_seen.attaches.load(), before + 1);
     last.set_processors(1);
     const auto end = std::chrono::steady_clock::now() + 60s;
     const auto in_use = [&] {
@@ -179,15 +181,15 @@ TEST(SchedHooks, ThroughALifeOfTwoRuntimes) {
     };
     while (in_use() != 1 && std::chrono::steady_clock::now() < end) ::sched_yield();
     EXPECT_EQ(in_use(), 1);
-    EXPECT_EQ(seen.attaches.load() - seen.detaches.load(), 1);
+    EXPECT_EQ(calls_seen.attaches.load() - calls_seen.detaches.load(), 1);
     work(last);
     last.set_processors(2);
-    EXPECT_EQ(seen.attaches.load() - seen.detaches.load(), 2);
+    EXPECT_EQ(calls_seen.attaches.load() - calls_seen.detaches.load(), 2);
     last.set_processors(1);
     while (in_use() != 1 && std::chrono::steady_clock::now() < end) ::sched_yield();
   }
-  EXPECT_EQ(seen.detaches.load(), seen.attaches.load());
-  EXPECT_FALSE(seen.wrong);
+  EXPECT_EQ(calls_seen.detaches.load(), calls_seen.attaches.load());
+  EXPECT_FALSE(calls_seen.wrong);
 }
 
 }  // namespace

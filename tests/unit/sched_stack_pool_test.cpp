@@ -117,11 +117,11 @@ TEST(stack_pool, geometry_of_every_size) {
 TEST(stack_pool, foreign_addresses_have_no_control_block) {
   int local = 0;
   static int global = 0;
-  const auto heap = std::make_unique<int>(0);
+  const auto on_heap = std::make_unique<int>(0);
   stack_pool::of(stack_pool::default_bytes);
   EXPECT_EQ(stack_pool::control_of(&local), nullptr);
   EXPECT_EQ(stack_pool::control_of(&global), nullptr);
-  EXPECT_EQ(stack_pool::control_of(heap.get()), nullptr);
+  EXPECT_EQ(stack_pool::control_of(on_heap.get()), nullptr);
   EXPECT_EQ(stack_pool::control_of(std::uintptr_t{0}), nullptr);
   EXPECT_EQ(stack_pool::control_of(UINTPTR_MAX), nullptr);
 }

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::atomic<int> seen{0};
+std::atomic<int> crossed{0};
 int target = 0;
 
 void nothing(tern::detail::processor&) noexcept {}
@@ -35,7 +35,7 @@ constexpr tern::detail::collector_hooks table{
           for (std::size_t i = 0; i + sizeof(void*) <= bytes; i += sizeof(void*)) {
             void* word = nullptr;
             std::memcpy(&word, static_cast<const char*>(words) + i, sizeof word);
-            if (word == &target) ++seen;
+            if (word == &target) ++crossed;
           }
         },
     .thread_wait = [](tern::detail::function_ref<void()> wait) noexcept { wait(); },
@@ -49,11 +49,11 @@ struct pair {
 // How often the target's address crossed while f ran with marking on.
 template <class F>
 int crossings(F f) {
-  seen = 0;
+  crossed = 0;
   tern::detail::hooks_armed.store(1);
   f();
   tern::detail::hooks_armed.store(0);
-  return seen;
+  return crossed;
 }
 
 }  // namespace
@@ -95,10 +95,10 @@ TEST(sync_crossing, every_way_through_a_channel) {
               }),
               1);
     // Nothing is shown when nobody marks.
-    seen = 0;
+    crossed = 0;
     buffered.send(&target);
     EXPECT_EQ(buffered.receive(), &target);
-    EXPECT_EQ(seen, 0);
+    EXPECT_EQ(crossed, 0);
   });
 }
 

@@ -39,7 +39,7 @@ class burst {
   std::size_t rounds_;
 };
 
-const registration<burst, allocators> registered{{
+const registration<burst, allocators> burst_registered{{
     .area = "alloc",
     .name = "burst",
     .smoke = {{"blocks", 32}},

@@ -1,7 +1,7 @@
 // alloc/larson/threads:T
 //
 // One operation  as in alloc/random (sizes 16 to 527), by any of T threads; the time is wall time, so T threads on T
-//                processors share it. Each thread works on 1,024 slots and hands them to the next thread after every 2,048
+//                processors share it. Each thread works on 1,024 slots and hands them to the next thread after every 16,384
 //                operations: with more than one thread most frees are of another thread's blocks.
 // Kept equal     T pooled OS threads, started before the clock; the same slots and sizes; unsized free.
 // Limits         Two processors show no scaling, only whether the second thread hurts.
@@ -58,7 +58,7 @@ class larson {
  private:
   static constexpr std::size_t slots_per_thread = 1024;
   static constexpr std::size_t rounds = 8;
-  static constexpr std::uint64_t round_operations = 2048;
+  static constexpr std::uint64_t round_operations = 16384;
   struct alignas(128) padded {
     std::uint32_t value = 0;
   };
@@ -75,7 +75,7 @@ class larson {
   std::vector<padded> sums_;
 };
 
-const registration<larson, allocators> registered{{
+const registration<larson, allocators> larson_registered{{
     .area = "alloc",
     .name = "larson",
     .smoke = {{"threads", 2}},

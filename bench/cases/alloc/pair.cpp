@@ -30,7 +30,7 @@ class pair {
   std::size_t size_;
 };
 
-const registration<pair, allocators> registered{{
+const registration<pair, allocators> pair_registered{{
     .area = "alloc",
     .name = "pair",
     .smoke = {{"size", 8}},

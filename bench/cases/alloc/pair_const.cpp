@@ -46,7 +46,7 @@ class pair_const {
   std::int64_t size_;
 };
 
-const registration<pair_const, allocators> registered{{
+const registration<pair_const, linked_allocators> pair_const_registered{{
     .area = "alloc",
     .name = "pair_const",
     .smoke = {{"size", 16}},

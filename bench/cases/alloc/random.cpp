@@ -47,7 +47,7 @@ class random_slots {
   std::vector<std::uint64_t*> slots_;
 };
 
-const registration<random_slots, allocators> registered{{
+const registration<random_slots, allocators> random_registered{{
     .area = "alloc",
     .name = "random",
     .smoke = {{"slots", 256}},

@@ -47,7 +47,7 @@ class realloc_grow {
   std::size_t rounds_ = 1;
 };
 
-const registration<realloc_grow, allocators> registered{{
+const registration<realloc_grow, allocators> realloc_grow_registered{{
     .area = "alloc",
     .name = "realloc_grow",
     .smoke = {{"limit", 65536}},

@@ -30,7 +30,7 @@ class alloc_drop {
   static constexpr std::uint64_t batch = 65536;
 };
 
-const registration<alloc_drop, owning_collectors> registered{{
+const registration<alloc_drop, owning_collectors> alloc_drop_registered{{
     .area = "gc",
     .name = "alloc_drop",
     .smoke = {{"size", 32}},

@@ -69,7 +69,7 @@ class binary_trees {
   std::uint64_t nodes_ = 0;
 };
 
-const registration<binary_trees, owning_collectors> registered{{
+const registration<binary_trees, owning_collectors> binary_trees_registered{{
     .area = "gc",
     .name = "binary_trees",
     .smoke = {{"depth", 6}},

@@ -57,7 +57,7 @@ class cyclic_garbage {
   std::uint64_t made_ = 0;
 };
 
-const registration<cyclic_garbage, owning_collectors> registered{{
+const registration<cyclic_garbage, owning_collectors> cyclic_garbage_registered{{
     .area = "gc",
     .name = "cyclic_garbage",
     .smoke = {{"ring", 8}},

@@ -47,7 +47,7 @@ class field_store {
   typename S::template ref<node> target_[count] = {};
 };
 
-const registration<field_store, reference_collectors> registered{{
+const registration<field_store, reference_collectors> field_store_registered{{
     .area = "gc",
     .name = "field_store",
     .smoke = {},

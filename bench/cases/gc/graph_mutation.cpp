@@ -56,7 +56,7 @@ class graph_mutation {
   std::uint64_t made_ = 0;
 };
 
-const registration<graph_mutation, sharing_collectors> registered{{
+const registration<graph_mutation, sharing_collectors> graph_mutation_registered{{
     .area = "gc",
     .name = "graph_mutation",
     .smoke = {{"nodes", 256}},

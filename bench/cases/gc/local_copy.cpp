@@ -44,7 +44,7 @@ class local_copy {
   node* holder_[count] = {};
 };
 
-const registration<local_copy, reference_collectors> registered{{
+const registration<local_copy, reference_collectors> local_copy_registered{{
     .area = "gc",
     .name = "local_copy",
     .smoke = {},

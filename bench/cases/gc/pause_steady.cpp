@@ -112,7 +112,7 @@ class pause_steady {
   std::unique_ptr<bystander> outside_;
 };
 
-const registration<pause_steady, steady_collectors> registered{{
+const registration<pause_steady, steady_collectors> pause_steady_registered{{
     .area = "gc",
     .name = "pause_steady",
     .smoke = {{"live_mb", 1}, {"processors", 1}},

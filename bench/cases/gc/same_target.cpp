@@ -65,7 +65,7 @@ class same_target {
   typename S::template table<holder> own_{threads_};
 };
 
-const registration<same_target, threaded_collectors> registered{{
+const registration<same_target, threaded_collectors> same_target_registered{{
     .area = "gc",
     .name = "same_target",
     .smoke = {{"threads", 1}},

@@ -127,7 +127,7 @@ class blocking_io {
   std::vector<typename S::thread> threads_;
 };
 
-const registration<blocking_io, subjects<tern_scheduler, pthread_subject, go_peer>> registered{{
+const registration<blocking_io, subjects<tern_scheduler, pthread_subject, go_peer>> blocking_io_registered{{
     .area = "sched",
     .name = "blocking_io",
     .smoke = {{"readers", 4}, {"rounds", 2}, {"processors", 1}},

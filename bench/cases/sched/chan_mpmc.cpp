@@ -48,7 +48,7 @@ class chan_mpmc {
   std::uint64_t each_;
 };
 
-const registration<chan_mpmc, blocking_schedulers> registered{{
+const registration<chan_mpmc, blocking_schedulers> chan_mpmc_registered{{
     .area = "sched",
     .name = "chan_mpmc",
     .smoke = {{"processors", 1}, {"each", 32}},

@@ -33,7 +33,7 @@ class chan_spsc {
   std::uint64_t messages_;
 };
 
-const registration<chan_spsc, blocking_schedulers> registered{{
+const registration<chan_spsc, blocking_schedulers> chan_spsc_registered{{
     .area = "sched",
     .name = "chan_spsc",
     .smoke = {{"processors", 1}, {"messages", 256}},

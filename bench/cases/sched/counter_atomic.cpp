@@ -27,7 +27,7 @@ class counter_atomic : public shared_counter<S, atomic_count> {
   using shared_counter<S, atomic_count>::shared_counter;
 };
 
-const registration<counter_atomic, fork_join_schedulers> registered{{
+const registration<counter_atomic, fork_join_schedulers> counter_atomic_registered{{
     .area = "sched",
     .name = "counter_atomic",
     .smoke = {{"processors", 1}, {"tasks", 16}},

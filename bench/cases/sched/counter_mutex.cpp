@@ -33,7 +33,7 @@ class counter_mutex : public shared_counter<S, locked_count<S>> {
   using shared_counter<S, locked_count<S>>::shared_counter;
 };
 
-const registration<counter_mutex, fork_join_schedulers> registered{{
+const registration<counter_mutex, fork_join_schedulers> counter_mutex_registered{{
     .area = "sched",
     .name = "counter_mutex",
     .smoke = {{"processors", 1}, {"tasks", 16}},

@@ -50,7 +50,7 @@ class dynamic_processors {
 
 using dynamic_schedulers = subjects<tern_scheduler, go_peer>;
 
-const registration<dynamic_processors, dynamic_schedulers> registered{{
+const registration<dynamic_processors, dynamic_schedulers> dynamic_processors_registered{{
     .area = "sched",
     .name = "dynamic_processors",
     .smoke = {{"processors", 2}, {"yields", 1}, {"changes", 4}},

@@ -35,7 +35,7 @@ class fork_join_fib {
   std::uint64_t forks_ = 0;
 };
 
-const registration<fork_join_fib, fork_join_subjects> registered{{
+const registration<fork_join_fib, fork_join_subjects> fork_join_fib_registered{{
     .area = "sched",
     .name = "fork_join_fib",
     .smoke = {{"n", 10}, {"processors", 1}},

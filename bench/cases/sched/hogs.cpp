@@ -52,7 +52,7 @@ class hogs {
   std::size_t wakes_;
 };
 
-const registration<hogs, subjects<tern_scheduler, pthread_subject, go_peer>> registered{{
+const registration<hogs, subjects<tern_scheduler, pthread_subject, go_peer>> hogs_registered{{
     .area = "sched",
     .name = "hogs",
     .smoke = {{"processors", 1}, {"wakes", 2}},

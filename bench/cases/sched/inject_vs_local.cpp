@@ -61,7 +61,7 @@ class inject_vs_local {
   std::uint32_t tasks_;
 };
 
-const registration<inject_vs_local, fork_join_schedulers> registered{{
+const registration<inject_vs_local, fork_join_schedulers> inject_vs_local_registered{{
     .area = "sched",
     .name = "inject_vs_local",
     .smoke = {{"outside", 1}, {"tasks", 64}},

@@ -62,7 +62,7 @@ class matmul {
   std::vector<double> c_;
 };
 
-const registration<matmul, fork_join_subjects> registered{{
+const registration<matmul, fork_join_subjects> matmul_registered{{
     .area = "sched",
     .name = "matmul",
     .smoke = {{"n", 40}, {"processors", 1}},

@@ -42,7 +42,7 @@ class mutex_contended {
   std::uint64_t value_ = 0;
 };
 
-const registration<mutex_contended, blocking_schedulers> registered{{
+const registration<mutex_contended, blocking_schedulers> mutex_contended_registered{{
     .area = "sched",
     .name = "mutex_contended",
     .smoke = {{"processors", 1}, {"each", 32}},

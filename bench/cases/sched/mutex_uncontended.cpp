@@ -30,7 +30,7 @@ class mutex_uncontended {
   std::uint64_t value_ = 0;
 };
 
-const registration<mutex_uncontended, blocking_schedulers> registered{{
+const registration<mutex_uncontended, blocking_schedulers> mutex_uncontended_registered{{
     .area = "sched",
     .name = "mutex_uncontended",
     .smoke = {},

@@ -98,7 +98,7 @@ class parked_memory<tern_task> {
   std::vector<tern::task_handle<>> tasks_;
 };
 
-const registration<parked_memory, parked_schedulers> registered{{
+const registration<parked_memory, parked_schedulers> parked_memory_registered{{
     .area = "sched",
     .name = "parked_memory",
     .smoke = {{"count", 64}},

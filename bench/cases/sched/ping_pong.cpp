@@ -59,7 +59,7 @@ class ping_pong {
   bool spinning_;
 };
 
-const registration<ping_pong, blocking_schedulers> registered{{
+const registration<ping_pong, blocking_schedulers> ping_pong_registered{{
     .area = "sched",
     .name = "ping_pong",
     .smoke = {{"processors", 1}, {"rounds", 16}},

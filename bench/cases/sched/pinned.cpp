@@ -30,7 +30,7 @@ class pinned {
 // Boost.Fiber's work-stealing scheduler has no such thing for a fiber that has begun.
 using pinning_schedulers = subjects<tern_scheduler, pthread_subject, go_peer>;
 
-const registration<pinned, pinning_schedulers> registered{{
+const registration<pinned, pinning_schedulers> pinned_registered{{
     .area = "sched",
     .name = "pinned",
     .smoke = {{"pinned", 1}, {"processors", 1}, {"rounds", 16}},

@@ -110,7 +110,7 @@ class pool {
 };
 
 using pools = subjects<tern_scheduler, pthread_pool_subject, go_peer, boost_fiber_subject>;
-const registration<pool, pools> registered{{
+const registration<pool, pools> pool_registered{{
     .area = "sched",
     .name = "pool",
     .smoke = {{"producers", 2}, {"processors", 1}, {"batch", 16}},

@@ -44,7 +44,7 @@ class select2 {
   std::uint64_t batch_;
 };
 
-const registration<select2, subjects<tern_scheduler, pthread_subject, go_peer>> registered{{
+const registration<select2, subjects<tern_scheduler, pthread_subject, go_peer>> select2_registered{{
     .area = "sched",
     .name = "select2",
     .smoke = {{"waiting", 0}, {"messages", 64}},

@@ -52,7 +52,7 @@ class skynet {
   std::uint64_t leaves_;
 };
 
-const registration<skynet, fork_join_schedulers> registered{{
+const registration<skynet, fork_join_schedulers> skynet_registered{{
     .area = "sched",
     .name = "skynet",
     .smoke = {{"leaves", 10}, {"processors", 1}},

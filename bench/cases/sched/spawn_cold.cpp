@@ -41,7 +41,7 @@ class spawn_cold {
   std::vector<typename S::thread> threads_;
 };
 
-const registration<spawn_cold, blocking_schedulers> registered{{
+const registration<spawn_cold, blocking_schedulers> spawn_cold_registered{{
     .area = "sched",
     .name = "spawn_cold",
     .smoke = {{"tasks", 64}},

@@ -42,7 +42,7 @@ class spawn_detached {
   std::vector<std::uint64_t> results_;
 };
 
-const registration<spawn_detached, fork_join_schedulers> registered{{
+const registration<spawn_detached, fork_join_schedulers> spawn_detached_registered{{
     .area = "sched",
     .name = "spawn_detached",
     .smoke = {{"processors", 1}, {"batch", 16}},

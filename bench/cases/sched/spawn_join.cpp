@@ -61,7 +61,7 @@ class spawn_join<tern_task> {
   std::vector<tern::task_handle<>> tasks_;
 };
 
-const registration<spawn_join, fork_join_schedulers_and_tasks> registered{{
+const registration<spawn_join, fork_join_schedulers_and_tasks> spawn_join_registered{{
     .area = "sched",
     .name = "spawn_join",
     .smoke = {{"batch", 16}, {"processors", 1}},

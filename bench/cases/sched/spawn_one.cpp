@@ -29,7 +29,7 @@ class spawn_one {
   std::uint64_t batch_;
 };
 
-const registration<spawn_one, fork_join_schedulers> registered{{
+const registration<spawn_one, fork_join_schedulers> spawn_one_registered{{
     .area = "sched",
     .name = "spawn_one",
     .smoke = {{"batch", 16}},

@@ -61,7 +61,7 @@ class timer_fire {
   std::vector<std::int64_t> late_;
 };
 
-const registration<timer_fire, blocking_schedulers> registered{{
+const registration<timer_fire, blocking_schedulers> timer_fire_registered{{
     .area = "sched",
     .name = "timer_fire",
     .smoke = {{"timers", 64}},

@@ -77,7 +77,7 @@ class timer_wheel {
   std::vector<typename S::thread> threads_;
 };
 
-const registration<timer_wheel, blocking_schedulers> registered{{
+const registration<timer_wheel, blocking_schedulers> timer_wheel_registered{{
     .area = "sched",
     .name = "timer_wheel",
     .smoke = {{"timers", 64}},

@@ -52,7 +52,7 @@ class wake_latency {
   static constexpr std::uint64_t period_ns = 200'000;
 };
 
-const registration<wake_latency, blocking_schedulers> registered{{
+const registration<wake_latency, blocking_schedulers> wake_latency_registered{{
     .area = "sched",
     .name = "wake_latency",
     .smoke = {},

@@ -71,7 +71,7 @@ class yield<tern_task> {
   std::uint64_t each_;
 };
 
-const registration<yield, blocking_schedulers_and_tasks> registered{{
+const registration<yield, blocking_schedulers_and_tasks> yield_registered{{
     .area = "sched",
     .name = "yield",
     .smoke = {{"each", 16}},

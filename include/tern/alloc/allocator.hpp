@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include <tern/alloc/central.hpp>
+#include <tern/alloc/heap_profile.hpp>
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/sanitizer.hpp>
 #include <tern/alloc/statistics.hpp>
@@ -55,6 +56,9 @@ TERN_COLD inline void give_back_caches() noexcept {
 
 TERN_NOINLINE inline void* allocate_class_slow(unsigned c) noexcept {
   read_debug_settings_once();
+  if (TERN_UNLIKELY(samples.is_on())) {
+    if (void* sampled = samples.try_take(c); sampled != nullptr) return sampled;
+  }
   void* p = current_cache()->pop_slow(c);
   if (TERN_UNLIKELY(p == nullptr)) {
     give_back_caches();
@@ -84,10 +88,11 @@ TERN_ALWAYS_INLINE void* allocate_class(unsigned c) noexcept(!Throws) {
     return allocate_class_slow(c);
 }
 
-TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment) noexcept {
+TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment,
+                                             huge_blocks::wish w = huge_blocks::wish::nothing) noexcept {
   void* p = nullptr;
-  if (size <= max_class_size && alignment <= chunk_bytes) {
-    const unsigned c = aligned_span_class(size);
+  if (size <= max_class_size - seal_bytes && alignment <= chunk_bytes) {
+    const unsigned c = aligned_span_class(size + seal_bytes);
     const page_request r{
         .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .alignment = alignment};
     const auto init = [](span& s) noexcept { s.bits[0] = 1; };
@@ -101,13 +106,15 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       poison(s->memory(), s->bytes());
       p = s->memory();
       unpoison(p, size);
+      if constexpr (hardened_build) hardening.seal(p, size, c, false);
     }
   } else {
-    p = huge.allocate(size, alignment);
+    p = huge.allocate(size, alignment, w);
     if (p == nullptr) {
       give_back_caches();
-      p = huge.allocate(size, alignment);
+      p = huge.allocate(size, alignment, w);
     }
+    if (TERN_UNLIKELY(samples.is_on()) && p != nullptr) samples.note_huge(p);
   }
   if (p == nullptr) errno = ENOMEM;
   return p;
@@ -122,25 +129,62 @@ TERN_NOINLINE inline void* allocate_unbinned_or_throw(std::size_t size, std::siz
 template <bool Throws>
 TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) noexcept(!Throws) {
   TERN_ASSERT(is_power_of_two(alignment), "allocate: alignment is not a power of two");
-  if (TERN_UNLIKELY(!is_binned(size, alignment))) {
-    if constexpr (Throws)
-      return allocate_unbinned_or_throw(size, alignment);
-    else
-      return allocate_unbinned(size, alignment);
+  unsigned c = 0;
+  if (alignment <= block_alignment && TERN_LIKELY(size <= max_table_size - seal_bytes)) {
+    c = small_class_of[(size + seal_bytes + block_alignment - 1) / block_alignment];
+  } else {
+    if (TERN_UNLIKELY(size > max_class_size - seal_bytes || !is_binned(size + seal_bytes, alignment))) {
+      if constexpr (Throws)
+        return allocate_unbinned_or_throw(size, alignment);
+      else
+        return allocate_unbinned(size, alignment);
+    }
+    c = class_of(class_request(size + seal_bytes, alignment));
   }
-  void* p = allocate_class<Throws>(class_of(class_request(size, alignment)));
+  void* p = allocate_class<Throws>(c);
   if constexpr (asan_build) {
     if (p != nullptr) unpoison(p, size);
+  }
+  if constexpr (hardened_build) {
+    if (p != nullptr) hardening.seal(p, size, c, true);
   }
   return p;
 }
 
+// A block of a large class that is fresh from the OS needs no clearing.
+TERN_NOINLINE inline void* allocate_zeroed_large(std::size_t size) noexcept {
+  const unsigned c = class_of(size);
+  bool zeroed = false;
+  void* p = current_cache()->try_pop(c);
+  if (p == nullptr) {
+    if (span* s = central_lists[c].take_span(c); s != nullptr) {
+      p = s->memory();
+      zeroed = s->zeroed;
+    } else {
+      p = allocate_class_slow(c);
+    }
+  }
+  if (p == nullptr) return nullptr;
+  unpoison(p, size);
+  if (!zeroed) std::memset(p, 0, size);
+  return p;
+}
+
+// The slow paths of a free leave errno alone: it is often called between an error and its report.
 TERN_NOINLINE inline void deallocate_class_slow(unsigned c, void* p) noexcept {
+  const int saved = errno;
   thread_cache* const cache = current_cache();
   if (!cache->try_push(c, p)) cache->push_slow(c, p);
+  errno = saved;
 }
 
 TERN_ALWAYS_INLINE void deallocate_class(unsigned c, void* p) noexcept {
+  if constexpr (hardened_build) {
+    const hardened_blocks::entry out = hardening.retire(p, c);
+    if (out.p == nullptr) return;
+    p = out.p;
+    c = out.size_class;
+  }
   poison(p, class_size(c));
   thread_cache* const cache = current_cache_if_any();
   if (TERN_LIKELY(cache != nullptr) && TERN_LIKELY(cache->try_push(c, p))) return;
@@ -158,12 +202,30 @@ inline span* huge_record(void* p) noexcept {
 
 TERN_NOINLINE inline void deallocate_unbinned(void* p) noexcept {
   if (p == nullptr) return;
-  huge.free(huge_record(p));
+  const page_entry e = heap.map().find(p);
+  if (e.kind() == span_kind::object) return deallocate_class(e.size_class(), p);  // far from the map's window
+  const int saved = errno;
+  if (TERN_UNLIKELY(e.kind() == span_kind::sampled)) {
+    if constexpr (hardened_build) static_cast<void>(hardening.check(p, e.size_class()));
+    samples.free(p);
+  } else {
+    span* s = huge_record(p);
+    samples.forget_huge(s);
+    huge.free(s);
+  }
+  errno = saved;
+}
+
+// A block that should be a mapping of its own, and null.
+TERN_NOINLINE inline void deallocate_sized_unbinned(void* p, std::size_t size) noexcept {
+  if (p != nullptr && size > max_class_size) static_cast<void>(huge_record(p));
+  deallocate_unbinned(p);
 }
 
 // Debug level 1: p starts a block of class c, as far as its span tells.
 inline bool is_block_of(unsigned c, void* p) noexcept {
   const page_entry e = heap.map().find(p);
+  if (e.kind() == span_kind::sampled) return e.size_class() == c;
   if (e.kind() != span_kind::object || e.size_class() != c) return false;
   return (to_word(p) - e.get<span>()->start) % class_size(c) == 0;
 }
@@ -188,19 +250,54 @@ inline bool is_block_of(unsigned c, void* p) noexcept {
   return detail::allocate_any<true>(size, alignment);
 }
 
+// try_allocate of a block whose bytes are zero. What the OS has just given is not cleared again.
+[[nodiscard]] inline void* try_allocate_zeroed(std::size_t size) noexcept {
+  if (!detail::hardened_build && size > detail::max_small_size) {
+    return size > detail::max_class_size
+               ? detail::allocate_unbinned(size, detail::block_alignment, detail::huge_blocks::wish::zeroed)
+               : detail::allocate_zeroed_large(size);
+  }
+  void* p = try_allocate(size);
+  if (TERN_LIKELY(p != nullptr)) std::memset(p, 0, size);
+  return p;
+}
+
+// try_allocate_zeroed which throws std::bad_alloc instead.
+[[nodiscard]] inline void* allocate_zeroed(std::size_t size) {
+  void* p = try_allocate_zeroed(size);
+  if (TERN_UNLIKELY(p == nullptr)) detail::throw_bad_alloc();
+  return p;
+}
+
 // Frees a block of any form of allocate. Null is ignored. A pointer that is no live block's start is fatal: at once if it lies
 // in no block at all, at latest when the cache gives it back otherwise. Thread-safe.
 TERN_ALWAYS_INLINE void deallocate(void* p) noexcept {
+  const unsigned near = detail::heap.map().near_class(p);
+  if (TERN_UNLIKELY(near == 0)) return detail::deallocate_unbinned(p);
+  TERN_ASSERT(detail::is_block_of(near - 1, p), "deallocate: pointer into the middle of a block");
+  detail::deallocate_class(near - 1, p);
+}
+
+// Bytes of the block that the caller may use, at least what was asked for. Requires: p is a live block.
+inline std::size_t usable_size(void* p) noexcept {
   const detail::page_entry e = detail::heap.map().find(p);
-  if (TERN_UNLIKELY(e.kind() != detail::span_kind::object)) return detail::deallocate_unbinned(p);
-  TERN_ASSERT(detail::is_block_of(e.size_class(), p), "deallocate: pointer into the middle of a block");
-  detail::deallocate_class(e.size_class(), p);
+  const bool has_class = e.kind() == detail::span_kind::object || e.kind() == detail::span_kind::sampled;
+  if (detail::hardened_build && has_class) return detail::hardening.check(p, e.size_class());
+  const std::size_t n = has_class ? detail::class_size(e.size_class()) : detail::huge_record(p)->mapped_bytes;
+  detail::unpoison(p, n);
+  return n;
 }
 
 // The same for a block of known size, which saves the look-up. Requires: allocate(size) or reallocate(q, size) made
 // it; usable_size(p) is right as well. A size of another class is fatal, at latest when the cache gives the block back.
 TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
-  if (TERN_UNLIKELY(size > detail::max_class_size) || p == nullptr) return detail::deallocate_unbinned(p);
+  if constexpr (detail::hardened_build) {
+    if (p != nullptr && size <= detail::max_class_size - detail::seal_bytes && usable_size(p) != size)
+      detail::fatal("hardened: the size does not match the block's");
+    return deallocate(p);
+  }
+  if (TERN_UNLIKELY(size > detail::max_class_size) || p == nullptr)
+    return detail::deallocate_sized_unbinned(p, size);
   const unsigned c = detail::class_of(size);
   TERN_ASSERT(detail::is_block_of(c, p), "deallocate: the size does not match the block's");
   detail::deallocate_class(c, p);
@@ -208,17 +305,8 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size) noexcept {
 
 // Requires: allocate(size, alignment) made it.
 TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignment) noexcept {
-  if (TERN_UNLIKELY(!detail::is_binned(size, alignment))) return deallocate(p);
+  if (detail::hardened_build || TERN_UNLIKELY(!detail::is_binned(size, alignment))) return deallocate(p);
   return deallocate(p, detail::class_request(size, alignment));
-}
-
-// Bytes of the block that the caller may use, at least what was asked for. Requires: p is a live block.
-inline std::size_t usable_size(void* p) noexcept {
-  const detail::page_entry e = detail::heap.map().find(p);
-  const std::size_t n = e.kind() == detail::span_kind::object ? detail::class_size(e.size_class())
-                                                              : detail::huge_record(p)->mapped_bytes;
-  detail::unpoison(p, n);
-  return n;
 }
 
 // A block of `size` bytes with the old one's bytes up to the smaller size; the old one is freed, or is still the answer.
@@ -226,25 +314,43 @@ inline std::size_t usable_size(void* p) noexcept {
 [[nodiscard]] inline void* try_reallocate(void* p, std::size_t size) noexcept {
   if (p == nullptr) return try_allocate(size);
   const detail::page_entry e = detail::heap.map().find(p);
-  if (e.kind() != detail::span_kind::object) {
+  if (e.kind() != detail::span_kind::object && e.kind() != detail::span_kind::sampled) {
     detail::span* s = detail::huge_record(p);
     if (size > detail::max_class_size) {
+      detail::samples.forget_huge(s);
       void* moved = detail::huge.resize(s, size);
       if (moved == nullptr) errno = ENOMEM;
+      if (TERN_UNLIKELY(detail::samples.is_on()) && moved != nullptr) detail::samples.note_huge(moved);
       return moved;
     }
   }
   const std::size_t before = usable_size(p);
-  // In place within the class only, so that the block may be freed with its new size.
-  if (e.kind() == detail::span_kind::object && size <= detail::max_class_size &&
-      detail::class_of(size) == e.size_class()) {
-    if constexpr (detail::asan_build) {
-      detail::poison(p, before);
-      detail::unpoison(p, size);
+  void* q = nullptr;
+  if (e.kind() == detail::span_kind::object && size <= detail::max_class_size - detail::seal_bytes) {
+    const unsigned to = detail::class_of(size + detail::seal_bytes);
+    const bool is_large = !detail::is_small(to);
+    // In place within the class only, so that the block may be freed with its new size; a large one may change its class.
+    if (to == e.size_class() ||
+        (is_large && !detail::is_small(e.size_class()) && detail::resize_large(e.get<detail::span>(), to))) {
+      if constexpr (detail::asan_build) {
+        detail::poison(p, detail::class_size(to));
+        detail::unpoison(p, size);
+      }
+      if constexpr (detail::hardened_build) detail::hardening.seal(p, size, to, false);
+      return p;
     }
-    return p;
+    // What has grown will grow on.
+    if (is_large && size > before) {
+      if (detail::span* s = detail::central_lists[to].take_span(to, true); s != nullptr) {
+        q = s->memory();
+        detail::unpoison(q, size);
+        if constexpr (detail::hardened_build) detail::hardening.seal(q, size, to, false);
+      }
+    }
   }
-  void* q = try_allocate(size);
+  if (size > detail::max_class_size)
+    q = detail::allocate_unbinned(size, detail::block_alignment, detail::huge_blocks::wish::to_grow);
+  if (q == nullptr) q = try_allocate(size);
   if (q == nullptr) return nullptr;
   std::memcpy(q, p, size < before ? size : before);
   deallocate(p);
@@ -264,6 +370,10 @@ inline std::size_t release_memory() noexcept {
   detail::give_back_caches();
   return detail::heap.release_memory();
 }
+
+// At most so many bytes in spans and huge blocks from now on, caches included; 0: no limit. Beyond it allocations fail as if memory
+// were exhausted. What is in use already stays. Thread-safe.
+inline void set_memory_limit(std::size_t bytes) noexcept { detail::heap.set_limit(bytes); }
 
 // A standard allocator over allocate and deallocate. All are equal; stateless.
 template <class T>

@@ -24,9 +24,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
+#include <tern/alloc/hardened.hpp>
 #include <tern/alloc/page_heap.hpp>
 #include <tern/alloc/sanitizer.hpp>
+#include <tern/alloc/scavenger.hpp>
 #include <tern/alloc/size_class.hpp>
 #include <tern/alloc/span.hpp>
 #include <tern/ds/spin_lock.hpp>
@@ -34,6 +37,10 @@
 namespace tern::inline v1::detail {
 
 inline constinit page_heap<span, radix_page_map> heap{};
+inline constinit scavenger<page_heap<span, radix_page_map>> heap_scavenger{heap};
+
+// What frees a sampled block that came back with its class (sampling.hpp). Set before there is one.
+inline constinit atomic<void (*)(void*) noexcept> sampled_free{nullptr};
 
 struct central_statistics {
   std::size_t spans = 0;
@@ -108,7 +115,11 @@ class alignas(contended_line_size) central_list {
                               const unsigned tail = info.blocks % 64;
                               if (tail != 0) fresh.bits[info.blocks / 64] = ~std::uint64_t{0} << tail;
                             });
-    if (s != nullptr) poison(s->memory(), s->bytes());
+    if (s == nullptr) return nullptr;
+    if constexpr (hardened_build) {
+      if (!s->zeroed) std::memset(s->memory(), 0, s->bytes());  // no seals of what was here before
+    }
+    poison(s->memory(), s->bytes());
     return s;
   }
 
@@ -122,7 +133,7 @@ class alignas(contended_line_size) central_list {
     TERN_ASSERT_SLOW(!is_small(s->size_class) || is_empty(*s, s->size_class),
                      "central: bits of an empty span are not clear");
     unpoison(s->memory(), s->bytes());
-    heap.free(s);
+    heap_scavenger.note(heap.free(s));
   }
 
   unsigned take_small(unsigned c, void** out, unsigned n) noexcept {
@@ -186,27 +197,42 @@ class alignas(contended_line_size) central_list {
   unsigned take_large(unsigned c, void** out, unsigned n) noexcept {
     unsigned got = 0;
     while (got < n) {
-      span* s = heap.allocate({.pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c)},
-                              [](span& fresh) noexcept { fresh.bits[0] = 1; });
+      span* s = take_span(c);
       if (s == nullptr) break;
-      poison(s->memory(), s->bytes());
       out[got++] = s->memory();
     }
-    count_large(got);
     return got;
   }
 
  public:
-  // A large block that was made apart (with a special alignment) counts here, since it returns here.
-  void count_large(unsigned n) noexcept {
+  // The span of a fresh large block, `zeroed` or not; nullptr when memory is exhausted. Requires: c is a large class.
+  span* take_span(unsigned c, bool to_grow = false) noexcept {
+    const page_request r{
+        .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .to_grow = to_grow};
+    span* s = heap.allocate(r, [](span& fresh) noexcept { fresh.bits[0] = 1; });
+    if (s == nullptr) return nullptr;
+    if constexpr (hardened_build)
+      std::memset(reinterpret_cast<void*>(s->start + class_size(c) - seal_bytes), 0, seal_bytes);
+    poison(s->memory(), s->bytes());
+    count_large(1);
+    return s;
+  }
+
+  // A large block that was made apart (with a special alignment, or for another class) counts here, since it returns here.
+  void count_large(int n) noexcept {
     lock_scope hold{lock_};
-    spans_ += n;
-    blocks_out_ += n;
+    spans_ += static_cast<std::size_t>(n);
+    blocks_out_ += static_cast<std::size_t>(n);
   }
 
  private:
+  // nullptr for a sampled block, which is freed.
   static span* span_of(unsigned c, void* p) noexcept {
     const page_entry e = heap.map().find(p);
+    if (TERN_UNLIKELY(e.kind() == span_kind::sampled && e.size_class() == c)) {
+      sampled_free.load(memory_order_relaxed)(p);  // relaxed: the block's way here came after the store
+      return nullptr;
+    }
     if (TERN_UNLIKELY(e.kind() != span_kind::object))
       fatal("deallocate: not a live block of this allocator (foreign pointer, or freed twice)");
     if (TERN_UNLIKELY(e.size_class() != c))
@@ -218,15 +244,18 @@ class alignas(contended_line_size) central_list {
     const class_info& info = class_table[c];
     span* spans[give_batch];
     std::uint32_t indices[give_batch];
+    unsigned known = 0;
     for (unsigned i = 0; i < n; ++i) {
       span* s = span_of(c, blocks[i]);
+      if (TERN_UNLIKELY(s == nullptr)) continue;
       const std::uintptr_t offset = to_word(blocks[i]) - s->start;
       const std::uint64_t index = (offset * info.reciprocal) >> 40;
       if (TERN_UNLIKELY(index * info.size != offset)) fatal("deallocate: pointer into the middle of a block");
-      spans[i] = s;
-      indices[i] = static_cast<std::uint32_t>(index);
+      spans[known] = s;
+      indices[known++] = static_cast<std::uint32_t>(index);
       __builtin_prefetch(s, 1);
     }
+    n = known;
     span* empty[give_batch];
     unsigned empties = 0;
     {
@@ -256,11 +285,15 @@ class alignas(contended_line_size) central_list {
 
   void give_large(unsigned c, void* const* blocks, unsigned n) noexcept {
     span* spans[give_batch];
+    unsigned known = 0;
     for (unsigned i = 0; i < n; ++i) {
-      spans[i] = span_of(c, blocks[i]);
-      if (TERN_UNLIKELY(spans[i]->start != to_word(blocks[i])))
+      spans[known] = span_of(c, blocks[i]);
+      if (TERN_UNLIKELY(spans[known] == nullptr)) continue;
+      if (TERN_UNLIKELY(spans[known]->start != to_word(blocks[i])))
         fatal("deallocate: pointer into the middle of a block");
+      ++known;
     }
+    n = known;
     {
       lock_scope hold{lock_};
       for (unsigned i = 0; i < n; ++i) {
@@ -282,5 +315,14 @@ class alignas(contended_line_size) central_list {
 };
 
 inline constinit central_list central_lists[class_count];
+
+// Makes a large block one of another large class where it lies. False if there is no room.
+inline bool resize_large(span* s, unsigned to) noexcept {
+  const unsigned from = s->size_class;
+  if (!heap.resize(s, class_table[to].pages, static_cast<std::uint8_t>(to))) return false;
+  central_lists[from].count_large(-1);
+  central_lists[to].count_large(1);
+  return true;
+}
 
 }  // namespace tern::inline v1::detail

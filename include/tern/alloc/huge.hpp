@@ -4,7 +4,9 @@
 //
 // Context     The allocator's slow paths. A block of its own mapping grows by mremap: pages move, bytes do not.
 // Structure   A span record of kind huge; the map has an entry for the block's first page only, since a free, a resize and a
-//             query name the start.
+//             query name the start. What is no larger than max_borrowed and has not grown is borrowed from the page heap, since a mapping
+//             that comes and goes costs a fault for each page; it has `pages`, a mapping has none. Each of the two steps in
+//             where the other has no addresses left.
 // Protocol    resize: the entry is cleared before mremap, because another thread may be given the old addresses, and set
 //             theirs, before mremap returns here.
 // Limits      A pointer into a huge block is unknown to the map, so freeing one is reported as a foreign pointer.
@@ -14,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <tern/alloc/central.hpp>
 #include <tern/ds/spin_lock.hpp>
@@ -25,43 +28,43 @@ class huge_blocks {
  public:
   constexpr huge_blocks() noexcept = default;
 
-  // Zeroed memory; nullptr when exhausted. Requires: alignment is a power of two.
-  void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
+  enum class wish : std::uint8_t { nothing, zeroed, to_grow };
+
+  // nullptr when exhausted. Zeroed if that is wished. Requires: alignment is a power of two.
+  void* allocate(std::size_t bytes, std::size_t alignment, wish w = wish::nothing) noexcept {
     if (bytes > max_bytes) return nullptr;
-    // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
-    const std::size_t mapped = round_up(bytes < page_bytes ? page_bytes : bytes, os::page_size());
-    span* s = heap.take_record();
-    if (s == nullptr) return nullptr;
-    void* p = os::reserve(mapped, alignment);
-    if (p == nullptr || !heap.map().cover(to_word(p), page_bytes)) {
-      if (p != nullptr) os::unreserve(p, mapped);
-      heap.give_record(s);
-      return nullptr;
+    const bool borrowed_first = bytes <= max_borrowed && w != wish::to_grow;
+    if (borrowed_first) {
+      if (void* p = borrow(bytes, alignment, w); p != nullptr) return p;
     }
-    s->start = to_word(p);
-    s->mapped_bytes = mapped;
-    s->kind = span_kind::huge;
-    publish(s);
-    count(1, mapped, 0);
-    return p;
+    void* const p = map(bytes, alignment);
+    return p != nullptr || borrowed_first ? p : borrow(bytes, alignment, w);
   }
 
   // Requires: s is the record of the huge block p.
   void free(span* s) noexcept {
+    if (s->pages != 0) {
+      count(-1, 0, s->mapped_bytes, -static_cast<std::ptrdiff_t>(s->mapped_bytes));
+      heap_scavenger.note(heap.free(s));
+      return;
+    }
     void* const p = s->memory();
     const std::size_t mapped = s->mapped_bytes;
     withdraw(s);
     heap.give_record(s);
     os::unreserve(p, mapped);
+    static_cast<void>(heap.change_foreign(pages_of(mapped), 0));
     count(-1, 0, mapped);
   }
 
   // The block at its new place, its old bytes kept; nullptr when exhausted, and the block stays as it was.
   void* resize(span* s, std::size_t bytes) noexcept {
     if (bytes > max_bytes) return nullptr;
+    if (s->pages != 0) return leave(s, bytes);
     const std::size_t mapped = round_up(bytes, os::page_size());
     const std::size_t before = s->mapped_bytes;
     if (mapped == before) return s->memory();
+    if (!heap.change_foreign(pages_of(before), pages_of(mapped))) return nullptr;
     withdraw(s);
     void* p = ::mremap(s->memory(), before, mapped, 0);
     if (p == MAP_FAILED) p = move(s->memory(), before, mapped);
@@ -71,6 +74,8 @@ class huge_blocks {
       count(0, mapped, before);
     }
     publish(s);
+    // Back to what it was, which is less.
+    if (p == MAP_FAILED) static_cast<void>(heap.change_foreign(pages_of(mapped), pages_of(before)));
     return p != MAP_FAILED ? p : nullptr;
   }
 
@@ -82,6 +87,7 @@ class huge_blocks {
   struct totals {
     std::size_t blocks = 0;
     std::size_t bytes = 0;
+    std::size_t borrowed = 0;  // bytes of them that are the page heap's
   };
   totals statistics() noexcept {
     lock_scope hold{lock_};
@@ -90,6 +96,61 @@ class huge_blocks {
 
  private:
   static constexpr std::size_t max_bytes = std::size_t{1} << 46;
+  static constexpr std::size_t pages_of(std::size_t bytes) noexcept {
+    return (bytes + page_bytes - 1) / page_bytes;
+  }
+  static constexpr std::size_t max_borrowed = std::size_t{64} << 20;
+
+  void* map(std::size_t bytes, std::size_t alignment) noexcept {
+    // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
+    const std::size_t mapped = round_up(bytes < page_bytes ? page_bytes : bytes, os::page_size());
+    if (!heap.change_foreign(0, pages_of(mapped))) return nullptr;
+    span* s = heap.take_record();
+    void* p = s == nullptr ? nullptr : os::reserve(mapped, alignment);
+    if (p == nullptr || !heap.map().cover(to_word(p), page_bytes)) {
+      if (p != nullptr) os::unreserve(p, mapped);
+      if (s != nullptr) heap.give_record(s);
+      static_cast<void>(heap.change_foreign(pages_of(mapped), 0));
+      return nullptr;
+    }
+    s->start = to_word(p);
+    s->mapped_bytes = mapped;
+    s->kind = span_kind::huge;
+    s->pages = 0;
+    s->bits[0] = 0;
+    publish(s);
+    count(1, mapped, 0);
+    return p;
+  }
+
+  void* borrow(std::size_t bytes, std::size_t alignment, wish w) noexcept {
+    const std::size_t pages = pages_of(bytes);
+    span* s = heap.allocate({.pages = pages, .kind = span_kind::huge, .alignment = alignment},
+                            [&](span& fresh) noexcept {
+                              fresh.mapped_bytes = pages * page_bytes;
+                              fresh.bits[0] = 0;
+                            });
+    if (s == nullptr) return nullptr;
+    if (w == wish::zeroed && !s->zeroed) std::memset(s->memory(), 0, bytes);
+    count(1, s->bytes(), 0, static_cast<std::ptrdiff_t>(s->bytes()));
+    return s->memory();
+  }
+
+  // The new place of a borrowed block: where it is, if there is room; else a mapping, to grow on.
+  void* leave(span* s, std::size_t bytes) noexcept {
+    const std::size_t pages = pages_of(bytes);
+    const std::size_t before = s->mapped_bytes;
+    if (pages <= max_borrowed / page_bytes && heap.resize(s, pages, 0)) {
+      s->mapped_bytes = s->bytes();
+      count(0, s->mapped_bytes, before, static_cast<std::ptrdiff_t>(s->mapped_bytes - before));
+      return s->memory();
+    }
+    void* const p = allocate(bytes, 1, wish::to_grow);
+    if (p == nullptr) return nullptr;
+    std::memcpy(p, s->memory(), bytes < s->mapped_bytes ? bytes : s->mapped_bytes);
+    free(s);
+    return p;
+  }
 
   // The leaf of the map for wherever it goes is got before: there is no way back, since another thread may take the old place at once.
   static void* move(void* from, std::size_t before, std::size_t mapped) noexcept {
@@ -110,8 +171,9 @@ class huge_blocks {
     remove_leak_root(s->memory(), s->mapped_bytes);
   }
 
-  void count(int blocks, std::size_t added, std::size_t removed) noexcept {
+  void count(int blocks, std::size_t added, std::size_t removed, std::ptrdiff_t borrowed = 0) noexcept {
     lock_scope hold{lock_};
+    totals_.borrowed += static_cast<std::size_t>(borrowed);
     totals_.blocks += static_cast<std::size_t>(blocks);
     totals_.bytes += added - removed;
   }

@@ -36,8 +36,8 @@
 namespace tern::inline v1::detail {
 
 struct page_heap_options {
-  std::size_t first_reservation =
-      0;                // bytes, rounded up to chunks; 0: 64 MiB (all-zero options keep the heap in .bss)
+  // Bytes, rounded up to chunks; 0: 64 MiB (all-zero options keep the heap in .bss).
+  std::size_t first_reservation = 0;
   bool single = false;  // never a second reservation: contains() is one compare
 };
 
@@ -46,6 +46,13 @@ struct page_request {
   span_kind kind = span_kind::object;
   std::uint8_t size_class = 0;
   std::size_t alignment = page_bytes;  // of the start, bytes; a power of two, at most chunk_bytes
+  bool to_grow = false;                // where resize() will find room, if there is such a place
+};
+
+// Pages. dirty >= in_use: a page counts as dirty from the moment that it is handed out.
+struct page_usage {
+  std::size_t in_use = 0;
+  std::size_t dirty = 0;  // as in the statistics
 };
 
 // Bytes.
@@ -53,8 +60,7 @@ struct page_heap_statistics {
   std::size_t reserved = 0;  // address space
   std::size_t mapped = 0;    // handed to the heap in chunks
   std::size_t in_use = 0;    // in spans in use
-  std::size_t dirty =
-      0;  // in pages that were used since they last went back to the OS: bounds the resident memory
+  std::size_t dirty = 0;     // in pages used since they last went back to the OS: bounds the resident memory
   std::size_t released = 0;  // given back to the OS, sum since the start
 };
 
@@ -72,7 +78,12 @@ class page_heap {
     const std::size_t align_pages = r.alignment <= page_bytes ? 1 : r.alignment / page_bytes;
     if (r.pages == 0 || r.pages > max_pages || align_pages > pages_per_chunk) return nullptr;
     lock_scope hold{lock_};
-    Span* s = take_fit_locked(r.pages, align_pages);
+    if (exceeds_limit_locked(r.pages)) return nullptr;
+    Span* s = nullptr;
+    if (span_base* longest = lists_[0].front();
+        r.to_grow && longest != nullptr && longest->pages >= r.pages + align_pages - 1)
+      s = split_locked(longest, r.pages, align_pages);
+    if (s == nullptr) s = take_fit_locked(r.pages, align_pages);
     if (s == nullptr && grow_locked(r.pages + align_pages - 1)) s = take_fit_locked(r.pages, align_pages);
     if (s == nullptr) return nullptr;
     s->kind = r.kind;
@@ -87,8 +98,8 @@ class page_heap {
     return allocate(r, [](Span&) noexcept {});
   }
 
-  // Requires: s came from allocate() of this heap and is in use. Thread-safe.
-  void free(Span* s) noexcept {
+  // Requires: s came from allocate() of this heap and is in use. Returns what is in use then. Thread-safe.
+  page_usage free(Span* s) noexcept {
     lock_scope hold{lock_};
     if (s->kind == span_kind::free || s->kind == span_kind::none)
       fatal("page heap: span freed that is not in use");
@@ -96,6 +107,42 @@ class page_heap {
     count_chunks_locked(*s, false);
     pages_in_use_ -= s->pages;
     insert_free_locked(s);
+    return {pages_in_use_, dirty_pages_};
+  }
+
+  // At most so many bytes in use from now on, foreign ones included; 0: no limit. What is in use beyond it stays.
+  void set_limit(std::size_t bytes) noexcept {
+    lock_scope hold{lock_};
+    limit_pages_ = bytes == 0 ? 0 : bytes < page_bytes ? 1 : bytes / page_bytes;
+  }
+
+  // Memory that is not this heap's, but counts against its limit: so many pages instead of `before`. False if that would exceed it.
+  bool change_foreign(std::size_t before, std::size_t pages) noexcept {
+    lock_scope hold{lock_};
+    if (pages > before && exceeds_limit_locked(pages - before)) return false;
+    foreign_pages_ += pages - before;
+    return true;
+  }
+
+  // The most pages in use at a time since it was last asked.
+  std::size_t take_peak() noexcept {
+    lock_scope hold{lock_};
+    const std::size_t peak = peak_pages_;
+    peak_pages_ = pages_in_use_;
+    return peak;
+  }
+
+  // Gives the span another length and class where it is: a longer one out of the free pages behind it. False if there are not enough,
+  // and nothing has changed. Requires: s is in use, and no other thread looks it up meanwhile. Thread-safe.
+  bool resize(Span* s, std::size_t pages, std::uint8_t size_class) noexcept {
+    lock_scope hold{lock_};
+    if (pages > s->pages && (exceeds_limit_locked(pages - s->pages) || !append_locked(*s, pages - s->pages)))
+      return false;
+    if (pages < s->pages && !cut_locked(*s, pages)) return false;
+    s->size_class = size_class;
+    const page_entry e{s, s->kind, size_class};
+    for (std::uintptr_t a = s->start; a != s->end(); a += page_bytes) map_.set(a, e);
+    return true;
   }
 
   // Makes the reservation now instead of at first use; `bytes` 0: the configured size, halved while the OS refuses.
@@ -112,20 +159,20 @@ class page_heap {
   std::size_t release_memory(std::size_t wanted = SIZE_MAX) noexcept {
     std::size_t done = 0;
     while (done < wanted) {
-      Span* batch[release_batch];
+      detached batch[release_batch];
       unsigned n = 0;
       {
         lock_scope hold{lock_};
-        n = detach_dirty_locked(batch);
+        n = detach_dirty_locked(batch, (wanted - done) / page_bytes + 1);
       }
       if (n == 0) break;
       // Detached spans belong to this thread: no list and no map entry names them.
-      for (unsigned i = 0; i < n; ++i) os_release(*batch[i]);
+      for (unsigned i = 0; i < n; ++i) os::release(batch[i].part.memory(), batch[i].part.bytes());
       lock_scope hold{lock_};
       for (unsigned i = 0; i < n; ++i) {
-        done += clear_dirty_locked(*batch[i]);
-        pages_detached_ -= batch[i]->pages;
-        insert_free_locked(batch[i]);
+        done += clear_dirty_locked(batch[i].part);
+        pages_detached_ -= batch[i].whole->pages;
+        insert_free_locked(batch[i].whole);
       }
     }
     lock_scope hold{lock_};
@@ -189,6 +236,10 @@ class page_heap {
     return pages < pages_per_chunk ? pages : 0;
   }
 
+  bool exceeds_limit_locked(std::size_t more) const noexcept {
+    return limit_pages_ != 0 && pages_in_use_ + foreign_pages_ + more > limit_pages_;
+  }
+
   void push_list_locked(Span* s) noexcept {
     const std::size_t i = list_index(s->pages);
     lists_[i].push_front(*s);
@@ -239,7 +290,11 @@ class page_heap {
 
   Span* take_fit_locked(std::size_t pages, std::size_t align_pages) noexcept {
     span_base* s = find_fit_locked(pages + align_pages - 1);
-    if (s == nullptr) return nullptr;
+    return s == nullptr ? nullptr : split_locked(s, pages, align_pages);
+  }
+
+  // `pages` of the free span, nullptr without records for the rest. Requires: they fit.
+  Span* split_locked(span_base* s, std::size_t pages, std::size_t align_pages) noexcept {
     const std::uintptr_t start = round_up(s->start, align_pages * page_bytes);
     const std::size_t front = (start - s->start) / page_bytes;
     const std::size_t back = s->pages - front - pages;
@@ -291,6 +346,52 @@ class page_heap {
     give_record(other);
   }
 
+  bool append_locked(span_base& s, std::size_t more) noexcept {
+    const region& r = regions_[s.region];
+    const std::uintptr_t old_end = s.end();
+    const auto behind = [&]() noexcept -> Span* {
+      if (old_end == r.base + r.taken) return nullptr;
+      const page_entry e = map_.find(reinterpret_cast<const void*>(old_end));
+      return e.kind() == span_kind::free ? e.template get<Span>() : nullptr;
+    };
+    Span* next = behind();
+    if (next == nullptr && old_end != r.base + r.taken) return false;
+    const std::size_t there = next == nullptr ? 0 : next->pages;
+    if (there < more) {  // at the end of what the region has in use the heap may grow
+      if (next != nullptr && next->end() != r.base + r.taken) return false;
+      const std::size_t bytes = round_up((more - there) * page_bytes, chunk_bytes);
+      if (r.bytes - r.taken < bytes || !take_chunks_locked(s.region, bytes)) return false;
+      next = behind();
+    }
+    unlink_locked(next);
+    set_ends_locked(*next, page_entry{});
+    span_base taken;
+    taken.start = old_end;
+    taken.pages = more;
+    taken.region = s.region;
+    static_cast<void>(mark_used_locked(taken));
+    s.pages += more;
+    if (next->pages == more)
+      give_record(next);
+    else
+      add_rest_locked(next, s.end(), next->pages - more, s.region);
+    return true;
+  }
+
+  bool cut_locked(span_base& s, std::size_t pages) noexcept {
+    Span* rest = records_.take();
+    if (rest == nullptr) return false;
+    rest->start = s.start + pages * page_bytes;
+    rest->pages = s.pages - pages;
+    rest->region = s.region;
+    for (std::uintptr_t a = rest->start; a != rest->end(); a += page_bytes) map_.set(a, page_entry{});
+    count_chunks_locked(*rest, false);
+    pages_in_use_ -= rest->pages;
+    s.pages = pages;
+    insert_free_locked(rest);
+    return true;
+  }
+
   void set_ends_locked(const span_base& s, page_entry e) noexcept {
     map_.set(s.start, e);
     if (s.pages > 1) map_.set(s.end() - page_bytes, e);
@@ -304,6 +405,11 @@ class page_heap {
       if (options_.single && region_count_ != 0) return false;
       if (!add_region_locked(bytes)) return false;
     }
+    return take_chunks_locked(i, bytes);
+  }
+
+  // Requires: the region has so many left.
+  bool take_chunks_locked(std::uint32_t i, std::size_t bytes) noexcept {
     Span* s = records_.take();
     if (s == nullptr) return false;
     region& r = regions_[i];
@@ -339,9 +445,7 @@ class page_heap {
     const std::size_t chunks = bytes / chunk_bytes;
     void* side = metadata.allocate(dirty_words * sizeof(std::uint64_t) + chunks * sizeof(std::uint16_t));
     if (side == nullptr || !map_.cover(to_word(p), bytes)) {
-      os::unreserve(
-          p,
-          bytes);  // the side table is lost to a later, smaller try: some hundred bytes, at exhaustion only
+      os::unreserve(p, bytes);  // the side table is lost: some hundred bytes, at exhaustion only
       return false;
     }
     region& r = regions_[region_count_];
@@ -392,6 +496,7 @@ class page_heap {
     });
     dirty_pages_ += s.pages - were_dirty;
     pages_in_use_ += s.pages;
+    if (pages_in_use_ > peak_pages_) peak_pages_ = pages_in_use_;
     count_chunks_locked(s, true);
     return were_dirty == 0;
   }
@@ -407,38 +512,55 @@ class page_heap {
     return inner;
   }
 
-  unsigned detach_dirty_locked(Span** out) noexcept {
+  struct detached {
+    Span* whole;
+    span_base part;  // what goes back to the OS
+  };
+
+  // The last dirty pages of the span, about `most` of them, in whole OS pages.
+  span_base dirty_tail_locked(const span_base& s, std::size_t most) noexcept {
+    span_base part = whole_os_pages(s);
+    const region& r = regions_[s.region];
+    const std::size_t first = (part.start - r.base) / page_bytes;
+    const auto is_dirty = [&](std::size_t page) noexcept {
+      return (r.dirty[page / 64] >> (page % 64) & 1) != 0;
+    };
+    std::size_t end = first + part.pages;
+    while (end != first && !is_dirty(end - 1)) --end;
+    const std::size_t begin = end - first > most ? end - most : first;
+    part.start = round_down(r.base + begin * page_bytes, os::page_size());
+    part.pages = (round_up(r.base + end * page_bytes, os::page_size()) - part.start) / page_bytes;
+    if (begin == end) part.pages = 0;
+    return part;
+  }
+
+  unsigned detach_dirty_locked(detached* out, std::size_t most) noexcept {
     unsigned n = 0;
-    for (std::size_t i = pages_per_chunk; i-- > 0 && n < release_batch;) {
+    std::size_t pages = 0;
+    for (std::size_t i = pages_per_chunk; i-- > 0;) {
       // Longest first: the fewest system calls for the most memory. List 0 holds the longest.
       const std::size_t index = i == pages_per_chunk - 1 ? 0 : i + 1;
       span_base* next = lists_[index].front();
-      while (next != nullptr && n < release_batch) {
+      while (next != nullptr) {
+        if (n == release_batch || pages >= most) return n;
         span_base* s = next;
         next = lists_[index].next(*s);
-        std::size_t dirty = 0;
-        for_dirty_words_locked(whole_os_pages(*s), [&](std::uint64_t& word, std::uint64_t mask) noexcept {
-          dirty += static_cast<std::size_t>(std::popcount(word & mask));
-        });
-        if (dirty == 0) continue;
+        const span_base part = dirty_tail_locked(*s, most - pages);
+        if (part.pages == 0) continue;
         unlink_locked(s);
         set_ends_locked(*s, page_entry{});
         pages_detached_ += s->pages;
-        out[n++] = static_cast<Span*>(s);
+        pages += part.pages;
+        out[n++] = {static_cast<Span*>(s), part};
       }
     }
     return n;
   }
 
-  static void os_release(const span_base& s) noexcept {
-    const span_base inner = whole_os_pages(s);
-    if (inner.pages != 0) os::release(inner.memory(), inner.bytes());
-  }
-
   // Bytes that were dirty.
-  std::size_t clear_dirty_locked(const span_base& s) noexcept {
+  std::size_t clear_dirty_locked(const span_base& part) noexcept {
     std::size_t cleared = 0;
-    for_dirty_words_locked(whole_os_pages(s), [&](std::uint64_t& word, std::uint64_t mask) noexcept {
+    for_dirty_words_locked(part, [&](std::uint64_t& word, std::uint64_t mask) noexcept {
       cleared += static_cast<std::size_t>(std::popcount(word & mask));
       word &= ~mask;
     });
@@ -458,6 +580,9 @@ class page_heap {
   // All below: protected by lock_, but for the map's entries, which are atomic.
   std::size_t next_reservation_ = 0;  // bytes
   std::size_t pages_in_use_ = 0;
+  std::size_t peak_pages_ = 0;     // in use, since take_peak()
+  std::size_t limit_pages_ = 0;    // 0: none
+  std::size_t foreign_pages_ = 0;  // change_foreign()
   std::size_t pages_detached_ = 0;
   std::size_t dirty_pages_ = 0;
   std::size_t released_ = 0;  // bytes

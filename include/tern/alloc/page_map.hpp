@@ -6,7 +6,9 @@
 // Structure   An entry is one word: kind (8 bits), class (8 bits), span record (48 bits), so that the class of a block is known
 //             without touching its span record. Two maps with the same face:
 //               radix_page_map  the whole address space in two levels: 2^17 pointers in .bss, leaves of 2 MiB for 2 GiB each,
-//                               committed on touch. A flat table of the address space fails under RLIMIT_AS.
+//                               committed on touch. A flat table of the address space fails under RLIMIT_AS. Beside it, for the
+//                               32 GiB around the first reservation, a byte for each page with the class of its blocks: what a
+//                               free needs to know, by one load. A free's speed is that of the chain from the pointer to its bin.
 //               flat_page_map   one contiguous reservation, one array: one compare tells a foreign word, one load the entry.
 // Protocol    cover() makes entries for a range writable, before the range is used. set() is the page heap's, under its lock.
 // Ordering    set() stores with release after the span record's fields are written. find() loads relaxed: it is called with a
@@ -48,6 +50,13 @@ class radix_page_map {
  public:
   constexpr radix_page_map() noexcept = default;
 
+  // 1 + the class of the block that p points to; 0 where the answer takes a find(): no object, or beyond the window.
+  TERN_ALWAYS_INLINE unsigned near_class(const void* p) const noexcept {
+    // relaxed, both: as in find(). The window is set once, and every byte is 0 before.
+    const std::uintptr_t i = (to_word(p) >> page_shift) - window_.load(memory_order_relaxed);
+    return TERN_LIKELY(i < window_pages) ? classes_[i].load() : 0;
+  }
+
   TERN_ALWAYS_INLINE page_entry find(const void* p) const noexcept {
     const std::uintptr_t page = to_word(p) >> page_shift;
     if (TERN_UNLIKELY(page >> (root_bits + leaf_bits) != 0)) return {};
@@ -72,6 +81,7 @@ class radix_page_map {
     const std::uintptr_t first = start >> (page_shift + leaf_bits);
     const std::uintptr_t last = (start + bytes - 1) >> (page_shift + leaf_bits);
     if (last >> root_bits != 0) return false;
+    place_window(start);
     for (std::uintptr_t i = first; i <= last; ++i) {
       if (root_[i].load(memory_order_acquire) != nullptr) continue;  // pairs-with: the exchange in plant()
       void* p = spare_leaf();
@@ -88,6 +98,7 @@ class radix_page_map {
   bool cover_with(std::uintptr_t start, void* spare) noexcept {
     const std::uintptr_t i = start >> (page_shift + leaf_bits);
     if (i >> root_bits != 0) return os::unreserve(spare, sizeof(leaf)), false;
+    place_window(start);
     plant(i, spare);
     return true;
   }
@@ -98,9 +109,26 @@ class radix_page_map {
     // relaxed: the caller has covered the address.
     leaf* l = root_[page >> leaf_bits].load(memory_order_relaxed);
     l->entries[page & (leaf_size - 1)].store(e.word(), memory_order_release);  // pairs-with: find_acquire()
+    const std::uintptr_t i = page - window_.load(memory_order_relaxed);  // relaxed, both: see near_class()
+    if (i < window_pages)
+      classes_[i].store(e.kind() == span_kind::object ? static_cast<std::uint8_t>(e.size_class() + 1)
+                                                      : std::uint8_t{0});
   }
 
  private:
+  static constexpr std::uintptr_t window_pages = std::uintptr_t{1} << (35 - page_shift);
+  static_assert(class_count < 255);
+
+  // Most of it below: the OS maps downwards.
+  void place_window(std::uintptr_t start) noexcept {
+    const std::uintptr_t page = start >> page_shift;
+    const std::uintptr_t below = window_pages / 4 * 3;
+    std::uintptr_t none = 0;
+    // relaxed: see near_class().
+    if (window_.load(memory_order_relaxed) == 0)
+      window_.compare_exchange_strong(none, page > below ? page - below : 1, memory_order_relaxed);
+  }
+
   static constexpr unsigned root_bits = 17;
   static constexpr unsigned leaf_bits = 48 - page_shift - root_bits;
   static constexpr std::size_t leaf_size = std::size_t{1} << leaf_bits;
@@ -116,7 +144,9 @@ class radix_page_map {
       os::unreserve(spare, sizeof(leaf));
   }
 
+  atomic<std::uintptr_t> window_{0};  // its first page; 0: not placed yet
   atomic<leaf*> root_[std::size_t{1} << root_bits] = {};
+  table_byte classes_[window_pages] = {};
 };
 
 class flat_page_map {

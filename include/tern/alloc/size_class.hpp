@@ -45,6 +45,14 @@ constexpr unsigned class_of(std::size_t n) noexcept {
   return ((shift - 4) << 3) + static_cast<unsigned>(last >> shift);
 }
 
+// The same by a table up to this size, for sizes that the compiler does not know: bsr alone is as long on some CPUs.
+inline constexpr std::size_t max_table_size = 1024;
+inline constexpr auto small_class_of = [] {
+  std::array<std::uint8_t, max_table_size / 16 + 1> table{};
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<std::uint8_t>(class_of(i * 16));
+  return table;
+}();
+
 constexpr std::size_t compute_class_size(unsigned index) noexcept {
   if (index < 8) return (index + std::size_t{1}) << 4;
   return ((index & 7) + std::size_t{9}) << ((index >> 3) + 3);
@@ -95,7 +103,7 @@ constexpr class_info compute_class_info(unsigned index) noexcept {
     const std::size_t batch = (std::size_t{64} << 10) / size;
     info.batch = static_cast<std::uint32_t>(batch > max_batch ? max_batch : batch);
     const std::size_t held = (std::size_t{256} << 10) / size;
-    info.max_cached = static_cast<std::uint32_t>(held > 1023 ? 1023 : held);
+    info.max_cached = static_cast<std::uint32_t>(held > 4095 ? 4095 : held);
   }
   info.reciprocal = ((std::uint64_t{1} << 40) + size - 1) / size;
   return info;

@@ -27,7 +27,8 @@ enum class span_kind : std::uint8_t {
   none = 0,
   free = 1,     // the page heap's
   object = 2,   // blocks of a size class; large classes have one block in a span
-  huge = 3,     // a mapping of its own
+  huge = 3,     // above the classes
+  sampled = 4,  // one block of a class, watched (sampling.hpp)
   client = 16,  // first value for other layers: they choose values from here on
 };
 
@@ -51,7 +52,7 @@ struct span : span_base {
   std::uint32_t used = 0;        // blocks not in the span; protected by the class's central lock
   std::uint32_t first_word = 0;  // no clear bit below this word of bits; central lock
   std::uint64_t bits[max_blocks_per_span / 64] = {};  // central lock
-  std::size_t mapped_bytes = 0;                       // huge: length of the mapping
+  std::size_t mapped_bytes = 0;                       // huge: its length; sampled: where the block begins
 };
 
 }  // namespace tern::inline v1::detail

@@ -11,12 +11,10 @@
 
 #include <cstddef>
 #include <cstdio>
-#include <cstdlib>
 
 #include <tern/alloc/central.hpp>
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/thread_cache.hpp>
-#include <tern/base/debug_options.hpp>
 
 namespace tern::inline v1 {
 
@@ -103,7 +101,7 @@ inline allocator_statistics allocation_statistics() noexcept {
   r.reserved = h.reserved;
   r.mapped = h.mapped;
   r.in_use = h.in_use;
-  r.committed = h.dirty + huge.bytes;
+  r.committed = h.dirty + huge.bytes - huge.borrowed;
   r.released = h.released;
   r.metadata = detail::metadata.used_bytes();
   return r;
@@ -123,16 +121,6 @@ inline void print_allocation_statistics() noexcept {
     // Diagnostics: a closed stderr is no reason to fail.
     [[maybe_unused]] const ssize_t written = ::write(2, text, static_cast<std::size_t>(n));
   }
-}
-
-inline constinit atomic<bool> debug_settings_read{false};
-
-// Called in slow paths: cheap after the first time.
-inline void read_debug_settings_once() noexcept {
-  // relaxed: only the thread whose exchange answers false goes on.
-  if (TERN_LIKELY(debug_settings_read.load(memory_order_relaxed))) return;
-  if (debug_settings_read.exchange(true, memory_order_relaxed)) return;
-  if (debug_option("allocstats") != 0) std::atexit(&print_allocation_statistics);
 }
 
 }  // namespace detail

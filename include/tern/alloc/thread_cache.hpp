@@ -7,7 +7,7 @@
 //             A thread in a blocking region is bound to the shared cache, where each operation takes a lock.
 // Structure   For each size class a stack of pointers; blocks are not touched. The word below a stack's bottom is null.
 //
-//               bin.slots -> [null][p][p][p][ ][ ]       pop: the word below top, null = empty (one load, one test)
+//               slots -> [null][p][p][p][ ][ ]       pop: the word below top, null = empty (one load, one test)
 //                                         ^top  ^limit   push: top == limit = full
 //
 //             A bin without an array points at a null word of its own with top == limit: empty and full at once, so a fresh
@@ -16,7 +16,7 @@
 //                      maximum and the cache's budget; what exceeds the budget is taken from bins that are not in use.
 //             flush    give the older half back. A bin that only overflows does not grow: a thread that only frees holds little.
 //             attach   attachments[] belong to the layers above; alloc never reads them but to call the exit hook.
-// Invariants  I1 bin.slots[-1 of the first] is null; slots <= top <= limit. Level 2, on flush and refill.
+// Invariants  I1 the word below the first slot is null; slots <= top <= limit. Level 2, on flush and refill.
 //             I2 charged_ = sum over bins of capacity * size <= budget, but for the first batch of each class.
 // Ordering    Only the thread that is bound to a cache works on it. Who binds it next is ordered by the scheduler's hand-over or,
 //             for a recycled record, by the pool's lock. Other threads read tops for statistics.
@@ -29,26 +29,28 @@
 #include <cstdlib>
 
 #include <tern/alloc/central.hpp>
+#include <tern/alloc/hardened.hpp>
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/metadata.hpp>
+#include <tern/alloc/sampling.hpp>
 #include <tern/arch/tls.hpp>
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
 
 namespace tern::inline v1::detail {
 
-// Arrays of 2^k words, k in 1..10, reused by size.
+// Arrays of 2^k words, k in 1..12, reused by size.
 //
 // A core takes a load for the echo of an earlier store whose address agrees in the low 12 bits, and repairs that late: at a
 // depth where a bin's slot lies so to its top, a pair of 5 ns takes 20. So an array keeps out of its bin's place, modulo 4096,
 // where it is short enough to.
 class slot_arrays {
  public:
-  static constexpr unsigned max_order = 10;
+  static constexpr unsigned max_order = 12;
 
   constexpr slot_arrays() noexcept = default;
 
-  // For the bin at `user`. The first word is null; nullptr when exhausted.
+  // For the bin whose top is at `user`. The first word is null; nullptr when exhausted.
   void** take(unsigned order, const void* user) noexcept {
     {
       lock_scope hold{lock_};
@@ -83,12 +85,12 @@ class slot_arrays {
 
   static void*** next_of(void** a) noexcept { return reinterpret_cast<void***>(a + 1); }
 
-  // Whether a slot of the array agrees with a word of the bin in the low 12 bits, and need not.
+  // Whether a slot of the array agrees with the word at `user` in the low 12 bits, and need not.
   static bool is_echo(void** a, unsigned order, const void* user) noexcept {
     const std::size_t bytes = sizeof(void*) << order;
-    return bytes <= 2048 && ((to_word(user) + bin_bytes - 1 - to_word(a)) & 4095) < bytes + bin_bytes - 1;
+    return bytes <= 2048 && ((to_word(user) + top_bytes - 1 - to_word(a)) & 4095) < bytes + top_bytes - 1;
   }
-  static constexpr std::size_t bin_bytes = 16;
+  static constexpr std::size_t top_bytes = 8;
 
   spin_lock<> lock_;
   void** free_[max_order + 1] = {};
@@ -110,20 +112,20 @@ class thread_cache {
 
   // A block of class c; nullptr when the bin is empty. Bound thread only.
   TERN_ALWAYS_INLINE void* try_pop(unsigned c) noexcept {
-    bin& b = bins_[c];
-    void** const top = b.top.load(memory_order_relaxed);  // relaxed, all in this class: see Ordering
+    atomic<void**>& level = tops_[c].at;
+    void** const top = level.load(memory_order_relaxed);  // relaxed, all in this class: see Ordering
     void* const p = top[-1];
-    if (TERN_LIKELY(p != nullptr)) b.top.store(top - 1, memory_order_relaxed);
+    if (TERN_LIKELY(p != nullptr)) level.store(top - 1, memory_order_relaxed);
     return p;
   }
 
   // False when the bin is full. Bound thread only.
   TERN_ALWAYS_INLINE bool try_push(unsigned c, void* p) noexcept {
-    bin& b = bins_[c];
-    void** const top = b.top.load(memory_order_relaxed);
-    if (TERN_UNLIKELY(top == b.limit)) return false;
+    atomic<void**>& level = tops_[c].at;
+    void** const top = level.load(memory_order_relaxed);
+    if (TERN_UNLIKELY(top == limits_[c].at)) return false;
     *top = p;
-    b.top.store(top + 1, memory_order_relaxed);
+    level.store(top + 1, memory_order_relaxed);
     return true;
   }
 
@@ -144,16 +146,20 @@ class thread_cache {
   // Blocks of class c in this cache now; approximate while its thread runs. Any thread.
   std::size_t cached(unsigned c) noexcept {
     lock_scope hold{arrays_lock_};
-    return static_cast<std::size_t>(bins_[c].top.load(memory_order_relaxed) - sides_[c].bottom);
+    return static_cast<std::size_t>(tops_[c].at.load(memory_order_relaxed) - sides_[c].bottom);
   }
 
   // For the layers above, null at first; slot 0 the collector's, slot 1 the scheduler's. Bound thread only.
   void* attachments[2] = {};
 
  private:
-  struct bin {
-    atomic<void**> top{no_slots + 1};
-    void** limit = no_slots + 1;
+  // A bin's top and its limit lie in an array each: the address of a word is then one scaled index, and the way from a pointer to its
+  // bin two additions shorter.
+  struct bin_top {
+    atomic<void**> at{no_slots + 1};
+  };
+  struct bin_limit {
+    void** at = no_slots + 1;
   };
   struct side {
     void** bottom = no_slots + 1;  // first slot; the word below is null. Written under arrays_lock_
@@ -178,7 +184,8 @@ class thread_cache {
 
   friend struct cache_registry;
 
-  bin bins_[class_count];
+  bin_top tops_[class_count];
+  bin_limit limits_[class_count];
   side sides_[class_count];
   std::size_t charged_ = 0;  // bytes
   unsigned victim_ = 0;      // next bin that make_room looks at
@@ -269,10 +276,7 @@ struct cache_registry {
     if (void* known = ::pthread_getspecific(slot); known != nullptr) return static_cast<thread_cache*>(known);
     thread_cache* c = create();
     if (c == nullptr) return nullptr;
-    // Bound before the key is set: should that allocate, it finds the cache.
-    current_cache_set(c);
     if (::pthread_setspecific(slot, c) != 0) {
-      current_cache_set(nullptr);
       destroy(c);
       return nullptr;
     }
@@ -303,9 +307,11 @@ inline void cache_registry::on_thread_exit(void* c) noexcept {
   caches.retire_at_exit(static_cast<thread_cache*>(c));
 }
 
-// All locks of the allocator in the order in which they nest.
+// All locks of the allocator in the order in which they nest. The sampler's come first (sampling.hpp).
 template <class F>
 void for_each_allocator_lock(F&& f) noexcept {
+  samples.for_each_lock(f);
+  hardening.for_each_lock(f);
   f(caches.exit_key_lock);
   f(caches.lock);
   for (thread_cache* c = caches.live.front(); c != nullptr; c = caches.live.next(*c)) c->for_each_lock(f);
@@ -313,6 +319,7 @@ void for_each_allocator_lock(F&& f) noexcept {
   caches.shared_store.for_each_lock(f);
   for (central_list& l : central_lists) l.for_each_lock(f);
   huge.for_each_lock(f);
+  heap_scavenger.for_each_lock(f);
   heap.for_each_lock(f);
   caches.records.for_each_lock(f);
   slot_array_pool.for_each_lock(f);
@@ -345,10 +352,11 @@ TERN_ALWAYS_INLINE thread_cache* current_cache_if_any() noexcept {
 }
 
 TERN_COLD inline thread_cache* current_cache_slow() noexcept {
+  // Should what makes the cache allocate from here (where this is malloc: pthread's keys and fork handlers), it has the shared one.
+  current_cache_set(shared_cache());
   thread_cache* c = caches.own_cache();
-  if (c == nullptr) return shared_cache();
   current_cache_set(c);
-  return c;
+  return c == nullptr ? shared_cache() : c;
 }
 
 // The bound cache; a plain thread gets its own at the first call. Never null: without memory for one it is the shared cache.
@@ -380,11 +388,10 @@ void for_each_cache(F&& f) {
 
 // Moves the bin to an array of 2^order words. Requires: its blocks fit.
 inline bool thread_cache::resize(unsigned c, unsigned order) noexcept {
-  bin& b = bins_[c];
   side& s = sides_[c];
-  void** const a = slot_array_pool.take(order, &b);
+  void** const a = slot_array_pool.take(order, &tops_[c]);
   if (a == nullptr) return false;
-  const auto n = static_cast<std::size_t>(b.top.load(memory_order_relaxed) - s.bottom);
+  const auto n = static_cast<std::size_t>(tops_[c].at.load(memory_order_relaxed) - s.bottom);
   for (std::size_t i = 0; i < n; ++i) a[1 + i] = s.bottom[i];
   void** const old = s.bottom - 1;
   const unsigned old_order = s.order;
@@ -392,8 +399,8 @@ inline bool thread_cache::resize(unsigned c, unsigned order) noexcept {
     lock_scope hold{arrays_lock_};
     s.bottom = a + 1;
     s.order = static_cast<std::uint8_t>(order);
-    b.limit = s.bottom + capacity_of(order);
-    b.top.store(s.bottom + n, memory_order_relaxed);
+    limits_[c].at = s.bottom + capacity_of(order);
+    tops_[c].at.store(s.bottom + n, memory_order_relaxed);
   }
   const std::size_t size = class_table[c].size;
   charged_ += capacity_of(order) * size;
@@ -411,7 +418,7 @@ inline void thread_cache::make_room(unsigned spared) noexcept {
     victim_ = victim_ + 1 == class_count ? 0 : victim_ + 1;
     if (c == spared || sides_[c].order <= first_order(c)) continue;
     const unsigned order = sides_[c].order - 1u;
-    const auto n = static_cast<unsigned>(bins_[c].top.load(memory_order_relaxed) - sides_[c].bottom);
+    const auto n = static_cast<unsigned>(tops_[c].at.load(memory_order_relaxed) - sides_[c].bottom);
     if (n > capacity_of(order)) give_oldest(c, n - capacity_of(order));
     resize(c, order);
   }
@@ -432,14 +439,14 @@ inline bool thread_cache::try_grow(unsigned c) noexcept {
 }
 
 inline void thread_cache::give_oldest(unsigned c, unsigned n) noexcept {
-  bin& b = bins_[c];
   void** const bottom = sides_[c].bottom;
-  void** const top = b.top.load(memory_order_relaxed);
-  TERN_ASSERT_INTERNAL(n <= static_cast<std::size_t>(top - bottom) && top <= b.limit && bottom[-1] == nullptr,
-                       "cache: bin is inconsistent");
+  void** const top = tops_[c].at.load(memory_order_relaxed);
+  TERN_ASSERT_INTERNAL(
+      n <= static_cast<std::size_t>(top - bottom) && top <= limits_[c].at && bottom[-1] == nullptr,
+      "cache: bin is inconsistent");
   central_lists[c].give(c, bottom, n);
   for (void** from = bottom + n; from != top; ++from) from[-static_cast<std::ptrdiff_t>(n)] = *from;
-  b.top.store(top - n, memory_order_relaxed);
+  tops_[c].at.store(top - n, memory_order_relaxed);
 }
 
 TERN_NOINLINE inline void* thread_cache::pop_slow(unsigned c) noexcept {
@@ -449,20 +456,21 @@ TERN_NOINLINE inline void* thread_cache::pop_slow(unsigned c) noexcept {
     return p != nullptr ? p : caches.shared_store.pop_slow(c);
   }
   side& s = sides_[c];
-  if (s.order == 0 || s.ran_dry) try_grow(c);
+  const bool first = s.order == 0;
+  if (first || s.ran_dry) try_grow(c);
   s.ran_dry = true;
   if (TERN_UNLIKELY(s.order == 0)) {  // no memory for an array: one block, straight through
     void* p = nullptr;
     central_lists[c].take(c, &p, 1);
     return p;
   }
-  bin& b = bins_[c];
-  unsigned wanted = class_table[c].batch;
+  // The first time few: most bins of a short-lived thread serve a handful, and give it all back.
+  unsigned wanted = first ? (class_table[c].batch + 3) / 4 : class_table[c].batch;
   if (wanted > capacity_of(s.order)) wanted = capacity_of(s.order);
   const unsigned got = central_lists[c].take(c, s.bottom, wanted);
   if (got == 0) return nullptr;
   void* const p = s.bottom[got - 1];
-  b.top.store(s.bottom + got - 1, memory_order_relaxed);
+  tops_[c].at.store(s.bottom + got - 1, memory_order_relaxed);
   return p;
 }
 
@@ -497,7 +505,7 @@ inline void thread_cache::flush_all() noexcept {
     return;
   }
   for (unsigned c = 0; c < class_count; ++c) {
-    const auto n = static_cast<unsigned>(bins_[c].top.load(memory_order_relaxed) - sides_[c].bottom);
+    const auto n = static_cast<unsigned>(tops_[c].at.load(memory_order_relaxed) - sides_[c].bottom);
     if (n != 0) give_oldest(c, n);
     sides_[c].ran_dry = false;
   }
@@ -514,8 +522,8 @@ inline void thread_cache::drop_arrays() noexcept {
       lock_scope hold{arrays_lock_};
       s.bottom = no_slots + 1;
       s.order = 0;
-      bins_[c].limit = no_slots + 1;
-      bins_[c].top.store(no_slots + 1, memory_order_relaxed);
+      limits_[c].at = no_slots + 1;
+      tops_[c].at.store(no_slots + 1, memory_order_relaxed);
     }
     slot_array_pool.give(a, order);
   }

@@ -86,6 +86,19 @@ TERN_ALWAYS_INLINE void* switch_context_here(context& from, context& to, void* m
   }
 }
 
+// As switch_context_here(), and the last two things that are done for `from`, once it is saved, are stores: of `Saved` to the 32-bit word
+// `Offset` bytes behind it, then, with release, of `value` to the 32-bit word at `word`. That may be what lets another thread continue `from`.
+// Requires: as switch_context_here(), and switching_function_inlines: nothing of the stack may be touched after the stores.
+template <std::size_t Offset, std::uint32_t Saved>
+TERN_ALWAYS_INLINE void* switch_context_publishing(context& from, context& to, void* message, void* word,
+                                                   std::uint32_t value) noexcept {
+  if constexpr (switching_function_inlines) {
+    return switch_context_publishing_body<Offset, Saved>(from, to, message, word, value);
+  } else {
+    __builtin_unreachable();
+  }
+}
+
 // Saves the running computation to `from` and continues `to`. Returns the message of whoever continues `from` again.
 // Requires: `to` was saved by a completed switch or made by make_context, and is continued by nobody else.
 TERN_ALWAYS_INLINE void* switch_context(context& from, context& to, void* message) noexcept {

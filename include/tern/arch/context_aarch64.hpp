@@ -60,6 +60,42 @@ TERN_ALWAYS_INLINE void* switch_context_body(context& from, context& to, void* m
   return carried;
 }
 
+// The asm statement proper of switch_context_publishing().
+template <std::size_t Offset, std::uint32_t Saved>
+TERN_ALWAYS_INLINE void* switch_context_publishing_body(context& from, context& to, void* message, void* word,
+                                                        std::uint32_t value) noexcept {
+  register void* carried asm("x0") = message;
+  register context* save asm("x1") = &from;
+  register context* load asm("x2") = &to;
+  register void* published asm("x5") = word;
+  register std::uint32_t published_value asm("x6") = value;
+  asm volatile(
+      "adr x3, 1f\n\t"
+      "mov x4, sp\n\t"
+      "stp x4, x3, [x1]\n\t"
+      "stp x29, x19, [x1, #16]\n\t"
+      "mov w3, %[saved]\n\t"
+      "str w3, [x1, %[offset]]\n\t"
+      "stlr w6, [x5]\n\t"
+      "ldp x4, x3, [x2]\n\t"
+      "ldp x29, x19, [x2, #16]\n\t"
+      "mov sp, x4\n\t"
+      "br x3\n"
+      "1:\n\t"
+      "hint #36\n\t"
+      : "+r"(carried), "+r"(save), "+r"(load), "+r"(published), "+r"(published_value)
+      : [offset] "i"(Offset), [saved] "i"(Saved)
+      : "x3", "x4", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",
+        "x18",                                                                                 //
+        "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30", "memory", "cc",  //
+        "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14",
+        "v15",  //
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29",
+        "v30", "v31",  //
+        "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11", "p12", "p13", "p14", "p15");
+  return carried;
+}
+
 // Continues `to` and forgets the running computation: for a fiber that has ended.
 [[noreturn]] TERN_ALWAYS_INLINE void jump_context(context& to, void* message) noexcept {
   register void* carried asm("x0") = message;

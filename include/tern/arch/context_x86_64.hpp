@@ -67,6 +67,46 @@ TERN_ALWAYS_INLINE void* switch_context_body(context& from, context& to, void* m
   return message;
 }
 
+// The asm statement proper of switch_context_publishing(). Stores are seen in order here.
+template <std::size_t Offset, std::uint32_t Saved>
+TERN_ALWAYS_INLINE void* switch_context_publishing_body(context& from, context& to, void* message, void* word,
+                                                        std::uint32_t value) noexcept {
+  context* save = &from;
+  context* load = &to;
+  asm volatile(
+      "leaq 1f(%%rip), %%r8\n\t"
+      "movq %%rsp, 0(%[save])\n\t"
+      "movq %%r8, 8(%[save])\n\t"
+      "movq %%rbp, 16(%[save])\n\t"
+      "movq %%rbx, 24(%[save])\n\t"
+      "movl %[saved], %c[offset](%[save])\n\t"
+      "movl %k[value], (%[word])\n\t"
+      "movq 8(%[load]), %%r8\n\t"
+      "movq 16(%[load]), %%rbp\n\t"
+      "movq 24(%[load]), %%rbx\n\t"
+      "movq 0(%[load]), %%rsp\n\t"
+      "jmpq *%%r8\n"
+      "1:\n\t"
+#if defined(__CET__) && (__CET__ & 1)
+      "endbr64\n\t"
+#endif
+      : [save] "+d"(save), [load] "+S"(load), "+D"(message), [word] "+c"(word), [value] "+a"(value)
+      : [offset] "i"(Offset), [saved] "i"(Saved)
+      : "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc",  //
+        "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)",   //
+        "mm0", "mm1", "mm2", "mm3", "mm4", "mm5", "mm6", "mm7",                //
+        "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",        //
+        "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+#if defined(__clang__) || defined(__AVX512F__)
+        ,
+        "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",  //
+        "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31",  //
+        "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#endif
+  );
+  return message;
+}
+
 // Continues `to` and forgets the running computation: for a fiber that has ended.
 [[noreturn]] TERN_ALWAYS_INLINE void jump_context(context& to, void* message) noexcept {
   context* load = &to;

@@ -8,12 +8,12 @@
 // Protocol    TERN_TLS_POINTER(name) declares the word and name##_get() / name##_set(): the whole access, address
 //             included, is one volatile asm, which is neither merged nor moved across the switch (also volatile asm).
 //             Code built for a shared object must not use initial-exec TLS (dlopen has little of it), and goes through a
-//             function that cannot be inlined, cloned or deduced to be pure.
+//             function that cannot be inlined, cloned or deduced to be pure; but for TERN_STATIC_TLS (base/config.hpp).
 // Limits      Never take the address of the word. Constant-initialised to null, so there is no TLS wrapper and no constructor.
 
 #include <tern/base/config.hpp>
 
-#if defined(__PIC__) && !defined(__PIE__)
+#if defined(__PIC__) && !defined(__PIE__) && !TERN_STATIC_TLS
 #define TERN_TLS_BY_CALL 1
 #else
 #define TERN_TLS_BY_CALL 0

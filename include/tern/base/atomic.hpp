@@ -53,6 +53,15 @@ class ordered_atomic : public std::atomic<T> {
   }
 };
 
+// A byte with relaxed access, for tables of millions that begin as zero: a compiler that evaluates a constructor for each element of a
+// constant-initialised array gives up (clang).
+struct table_byte {
+  std::uint8_t value;
+
+  TERN_ALWAYS_INLINE std::uint8_t load() const noexcept { return __atomic_load_n(&value, __ATOMIC_RELAXED); }
+  TERN_ALWAYS_INLINE void store(std::uint8_t v) noexcept { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
+};
+
 #if TERN_PERTURB
 // One operation in 64 yields the CPU: enough to reach interleavings that a quiet machine never shows.
 TERN_NOINLINE inline void perturb() noexcept {

@@ -5,6 +5,9 @@
 // Nothing here must be set by a user. The macros that may be set on the command line are
 //   TERN_DEBUG_LEVEL  0 off (default with NDEBUG), 1 cheap checks (default without), 2 internal, 3 O(n) checks
 //   TERN_PERTURB      1: yield at random at every atomic operation, to widen races in tests
+//   TERN_HARDENED     1: the allocator seals, zeroes and delays blocks (alloc/hardened.hpp); the same in the whole program
+//   TERN_STATIC_TLS   1: for a shared object that is only ever loaded at the start of a program: its thread-locals are in
+//                     static TLS, a load each. Without it position-independent code reaches them by a call
 //   TERN_GC_WITHOUT_* 1: test-only mutants of the collector, see below
 
 #if !defined(__linux__)
@@ -49,6 +52,14 @@
 
 #ifndef TERN_PERTURB
 #define TERN_PERTURB 0
+#endif
+
+#ifndef TERN_HARDENED
+#define TERN_HARDENED 0
+#endif
+
+#ifndef TERN_STATIC_TLS
+#define TERN_STATIC_TLS 0
 #endif
 
 // Test only: each leaves out one part that the collector's soundness rests on, so that a test can show that it would be missed.

@@ -119,6 +119,24 @@ class slist {
     --size_;
     return e;
   }
+  // Moves up to `most` elements from the front behind `to`; how many. O(most), which only reads all but the last.
+  std::size_t move_front(slist& to, std::size_t most) noexcept {
+    if (most >= size_) {
+      const std::size_t all = size_;
+      to.append(*this);
+      return all;
+    }
+    if (most == 0) return 0;
+    slist taken;
+    taken.head_ = taken.tail_ = head_;
+    for (std::size_t i = 1; i < most; ++i) taken.tail_ = taken.tail_->*Next;
+    head_ = taken.tail_->*Next;
+    taken.tail_->*Next = nullptr;
+    taken.size_ = most;
+    size_ -= most;
+    to.append(taken);
+    return most;
+  }
   // Moves all of `other` behind this list.
   void append(slist& other) noexcept {
     if (other.head_ == nullptr) return;

@@ -55,13 +55,7 @@ class inject_queue {
   std::size_t pop(batch& to, std::size_t most) noexcept {
     if (most == 0 || is_empty()) return 0;
     const std::lock_guard guard{lock_};
-    std::size_t n = 0;
-    while (n < most) {
-      T* const item = items_.pop_front();
-      if (item == nullptr) break;
-      to.push_back(item);
-      ++n;
-    }
+    const std::size_t n = items_.move_front(to, most);
     if (n != 0) publish_locked();
     return n;
   }

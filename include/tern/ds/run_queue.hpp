@@ -8,6 +8,7 @@
 //                       ^ moved by CAS: owner's pop, thieves        ^ moved by the owner's store
 //
 // Protocol    push (owner):   1 read head, 2 if there is room write the slot, 3 publish tail + 1.
+//             rotate (owner): 1 pop, 2 write the slot at tail, 3 publish tail + 1, which the caller does.
 //             overflow:       1 CAS head forward over half, 2 read those slots: nobody but the owner writes slots.
 //             pop (owner):    1 read head, 2 read the slot, 3 CAS head + 1.
 //             steal (thief):  1 read head, then tail, 2 copy the slots to its own ring past its own tail, 3 CAS head over them,
@@ -49,7 +50,8 @@ class run_queue {
 
   // Owner only. False if the ring is full. `publish` is release, or seq_cst where the caller next reads a word of the idle
   // protocol with seq_cst and a processor going idle may miss the item otherwise. O(1).
-  [[nodiscard]] bool try_push(T* item, memory_order publish = memory_order_release) noexcept {
+  [[nodiscard]] TERN_ALWAYS_INLINE bool try_push(T* item,
+                                                 memory_order publish = memory_order_release) noexcept {
     // acquire: pairs with the release of every CAS on head; else the slot may be overwritten before its taker has read it.
     const index head = head_.load(memory_order_acquire);
     const index tail = tail_.load(memory_order_relaxed);  // relaxed: owner's own word
@@ -74,7 +76,7 @@ class run_queue {
   }
 
   // Owner only. The oldest item, or null. O(1).
-  [[nodiscard]] T* pop() noexcept {
+  [[nodiscard]] TERN_ALWAYS_INLINE T* pop() noexcept {
     // relaxed: the CAS checks it, and the slots were written by this thread.
     index head = head_.load(memory_order_relaxed);
     for (;;) {
@@ -84,6 +86,27 @@ class run_queue {
       if (head_.compare_exchange_weak(head, head + 1, memory_order_release, memory_order_relaxed))
         return item;
     }
+  }
+
+  // Owner only. pop(), and a push of `item` whose last step, the store of `value` to `word` (release), is left to the caller: for a fiber
+  // that publishes itself with the very last store that it does. Null, and nothing is pushed, if the ring is empty or a thief was
+  // quicker. O(1).
+  struct rotation {
+    T* oldest = nullptr;
+    typename Atomics::template atomic<index>* word = nullptr;
+    index value = 0;
+  };
+  [[nodiscard]] TERN_ALWAYS_INLINE rotation rotate(T* item) noexcept {
+    index head = head_.load(memory_order_relaxed);  // relaxed, here and below: as in pop()
+    const index tail = tail_.load(memory_order_relaxed);
+    if (TERN_UNLIKELY(head == tail)) return {};
+    T* const oldest = slot(head).load(memory_order_relaxed);
+    // release: as in pop(). acquire: as in try_push(), for the slot below, for which this makes room.
+    if (head_.compare_exchange_strong(head, head + 1, memory_order_acq_rel, memory_order_relaxed)) {
+      slot(tail).store(item, memory_order_relaxed);  // relaxed: the caller publishes it
+      return {oldest, &tail_, tail + 1};
+    }
+    return {};
   }
 
   // Thief only, and owner of `mine`. Moves the older half of this ring (as far as `mine` has room) behind `mine`, except one

@@ -47,6 +47,10 @@ class spin_lock {
     state_.store(free, memory_order_release);
   }
 
+  // For a holder whose unlock is the last store of a context switch: it stores `unlocked` to this word, with release.
+  static constexpr std::uint32_t unlocked = 0;
+  [[nodiscard]] typename Atomics::template atomic<std::uint32_t>& unlock_word() noexcept { return state_; }
+
   // For assertions only: another thread may change it at once. relaxed: the holder wrote it itself.
   [[nodiscard]] bool is_locked() const noexcept { return state_.load(memory_order_relaxed) != free; }
 

@@ -4,14 +4,17 @@
 //             the processor's own queues are empty.
 // Protocol    Leaving   1. pick the next fiber from run_next or the ring; none: the worker's own stack   2. note in the worker
 //                       who leaves and why   3. switch. On the incoming stack   4. finish_switch publishes the left fiber, which
-//                       from then on may run elsewhere.
+//                       from then on may run elsewhere (finish.hpp).
+//             Publishing where one store is all it takes, that store is the last act of the switch itself (switch_publishing), and 2 and 4
+//                       have nothing to do: yields, and waits that end with the unlock of what they wait on.
 //             Picking   run_next first, else the ring's head. Every 61st dispatch polls: due timers, then the inject queue, then the ring before
 //                       run_next, so that two fibers that wake each other starve nobody. The request word is tested each time.
 // Invariants  I1 a fiber is in at most one of: a ring, a run_next, the inject queue, `left` of a worker, a waiter that nobody has
 //                ended. I2 whatever is read from thread-local storage is not used after a switch.
 // Ordering    A fiber is handed over by the release of the queue it goes through. For its own worker program order suffices.
-// Rejected    A scheduler fiber between any two (two switches per park). Publishing before the switch (a thief could run a
-//             fiber whose registers are not saved yet).
+// Rejected    A scheduler fiber between any two (two switches per park). Publishing before the registers are saved (a thief could run
+//             a fiber that still does). Taking from ring and run_next without a read-modify-write while no thief is about: nothing gained
+//             in any row, the rest of a switch hides it. Prefetching the next slot or the next fiber: the same.
 // Limits      errno, the floating-point control words and pthread-specific data belong to the worker, not to the fiber.
 #pragma once
 
@@ -27,6 +30,7 @@
 #include <tern/base/config.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/os/futex.hpp>
+#include <tern/sched/finish.hpp>
 #include <tern/sched/inspect.hpp>
 #include <tern/sched/park.hpp>
 #include <tern/sched/processor.hpp>
@@ -37,115 +41,6 @@
 #include <tern/sched/trace.hpp>
 
 namespace tern::inline v1::detail {
-
-// ---- finishing a switch ----
-
-TERN_COLD inline void mark_saved_slow(worker& w, fiber& f) noexcept {
-  // relaxed: not older than what the caller has read.
-  const std::uint32_t armed = hooks_armed.load(memory_order_relaxed);
-  if ((armed & armed_trace) != 0) {
-    const bool waits = w.action == leave_action::park;
-    record(w.held, trace_kind::leave,
-           {.fiber = f.id,
-            .what = waits ? w.wait->what : nullptr,
-            .object = waits ? w.wait->object : nullptr,
-            .value = static_cast<std::uint32_t>(w.action)});
-  }
-  if ((armed & armed_marking) == 0) return;
-  if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->suspended(*w.held, f);
-}
-
-// The fiber's registers and stack are saved: whoever finds it may run or scan it.
-TERN_ALWAYS_INLINE void mark_saved(worker& w, fiber& f) noexcept {
-  if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
-  // release: pairs with the collector's claim, which reads saved_context and the stack.
-  f.stack_state.store(fiber::saved, memory_order_release);
-  // relaxed: a worker passes a safepoint after the flag was set and before the collector relies on it (hooks.hpp).
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0 && w.held != nullptr)) mark_saved_slow(w, f);
-}
-
-// The runtime may be gone: the address tells the pool. Not inlined: it would have all registers saved at each end of a fiber.
-TERN_COLD inline void release_pooled_slot(fiber& f) noexcept { stack_pool::pool_of(&f).release(&f); }
-
-// Gives a fiber's slot back. Requires: it has ended and nobody will look at it.
-inline void release_slot(fiber& f) noexcept {
-  processor* p = current_processor();
-  // The id: a runtime that is gone may have had this one's address, and slots of another size.
-  if (TERN_LIKELY(p != nullptr && p->home == f.home && (f.flags & fiber::own_size) == 0 &&
-                  f.id >= p->home->first_id())) {
-    f.next = p->free_slots;
-    p->free_slots = &f;
-    if (TERN_UNLIKELY(++p->free_count > max_local_slots)) p->home->drain_slots(*p, max_local_slots / 2);
-    return;
-  }
-  release_pooled_slot(f);
-}
-
-// What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.
-[[noreturn]] inline void terminate_named(fiber& f) noexcept {
-  std::fprintf(stderr, "tern: an exception left fiber #%llu '%s', which nobody joins\n",
-               static_cast<unsigned long long>(f.id), f.display_name());
-  try {
-    std::rethrow_exception(f.error);
-  } catch (...) {
-    std::terminate();
-  }
-}
-
-// Requires: f has ended and its stack is not in use.
-inline void finish_exit(worker& w, fiber& f) noexcept {
-  f.sanitizer.destroy();
-  if (TERN_UNLIKELY(!stack_pool::is_intact(&f))) overflow_fatal(&f);
-  f.stack_state.store(fiber::free, memory_order_release);  // pairs-with: for_each_fiber()
-  atomic<std::uint64_t>& finished = w.held->counters.finished;
-  // release: pairs with live_fibers(), which counts no end of a fiber whose start, or whose children's, it misses.
-  finished.store(finished.load(memory_order_relaxed) + 1, memory_order_release);
-  // acq_rel: pairs with join and detach; what the fiber did is visible to whoever joins.
-  const std::uintptr_t joiner = f.join_word.exchange(fiber::join_done, memory_order_acq_rel);
-  if (joiner == fiber::join_running) return;  // its handle frees the slot
-  if (joiner == fiber::join_detached) {
-    if (TERN_UNLIKELY((f.flags & fiber::has_error) != 0)) terminate_named(f);
-    return release_slot(f);
-  }
-  unpark(*reinterpret_cast<wait_core*>(joiner), wake_place::tail);
-}
-
-inline void finish_park(worker& w, fiber& left) noexcept {
-  waiter& x = *w.wait;
-  const park_commit commit = w.commit;
-  void* const argument = w.commit_argument;
-  mark_saved(w, left);
-  bump(w.held->counters.parks);
-  if (x.kind == waiter_kind::single && commit != nullptr) {
-    x.state.park_single();
-    if (commit(x, argument)) return;
-    x.state.take_back_single();
-    return make_ready(left, wake_place::next);
-  }
-  // Armed, the waiter stays whoever ends it: they only set the state, and the fiber is made ready below.
-  const bool stay = commit == nullptr || commit(x, argument);
-  if (!x.state.finish(stay)) make_ready(left, wake_place::next);
-}
-
-TERN_COLD inline void finish_inject(worker& w, fiber& left) noexcept {
-  mark_saved(w, left);
-  left.home->inject(left);
-}
-
-// First thing after every switch, on the incoming stack.
-TERN_ALWAYS_INLINE void finish_switch(worker& w) noexcept {
-  fiber* left = w.left;
-  // In this order, which a switch statement would not keep: the fewer instructions an action takes itself.
-  const leave_action action = w.action;
-  if (action == leave_action::requeue) {
-    mark_saved(w, *left);
-    bump(w.held->counters.yields);
-    return push_yielded(*w.held, *left);
-  }
-  if (action == leave_action::park) return finish_park(w, *left);
-  if (action == leave_action::exit) return finish_exit(w, *left);
-  if (action == leave_action::inject) finish_inject(w, *left);
-}
 
 // ---- picking ----
 
@@ -227,6 +122,22 @@ TERN_COLD inline fiber* admit_pinned(worker& w, processor& p, fiber& f) noexcept
   return nullptr;
 }
 
+// run_next, else the ring's oldest.
+TERN_ALWAYS_INLINE fiber* pick_queued(processor& p) noexcept {
+  fiber* f = p.run_next.load(memory_order_relaxed);  // relaxed: the exchange decides
+  // acq_rel: pairs with make_ready() of the owner before it, and with the CAS of a thief.
+  if (f != nullptr) f = p.run_next.exchange(nullptr, memory_order_acq_rel);
+  return f != nullptr ? f : p.ring.pop();
+}
+
+// True where the next dispatch of p is one that needs no poll and that nobody has asked anything of. `tick`: its number, which the caller
+// notes when it is done.
+TERN_ALWAYS_INLINE bool is_plain_dispatch(const processor& p, std::uint64_t& tick) noexcept {
+  // relaxed: as in pick_any().
+  tick = p.tick.load(memory_order_relaxed) + 1;
+  return TERN_LIKELY(tick < p.next_poll && p.request.load(memory_order_relaxed) == 0);
+}
+
 // The next fiber of p's own queues, before the collector's say.
 TERN_ALWAYS_INLINE fiber* pick_any(processor& p) noexcept {
   // relaxed: own word; read by thieves and the monitor as a sign of life.
@@ -234,17 +145,15 @@ TERN_ALWAYS_INLINE fiber* pick_any(processor& p) noexcept {
   p.tick.store(tick, memory_order_relaxed);
   // relaxed: a request is answered at the next dispatch at the latest; its own RMW orders.
   if (TERN_UNLIKELY(tick >= p.next_poll || p.request.load(memory_order_relaxed) != 0)) return pick_slow(p);
-  fiber* f = p.run_next.load(memory_order_relaxed);  // relaxed: the exchange decides
-  // acq_rel: pairs with make_ready() of the owner before it, and with the CAS of a thief.
-  if (f != nullptr) f = p.run_next.exchange(nullptr, memory_order_acq_rel);
-  return f != nullptr ? f : p.ring.pop();
+  return pick_queued(p);
 }
 
 // The next fiber of p's own queues that may run. `ended`: see admit_slow().
 TERN_ALWAYS_INLINE fiber* pick_local(processor& p, const fiber* ended = nullptr) noexcept {
   fiber* f = pick_any(p);
   // relaxed: see mark_saved().
-  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) f = admit_slow(p, f, ended);
+  if (TERN_UNLIKELY((hooks_armed.load(memory_order_relaxed) & ~armed_canaries) != 0))
+    f = admit_slow(p, f, ended);
   return f;
 }
 
@@ -292,14 +201,60 @@ TERN_ALWAYS_INLINE void switch_away(worker& w, fiber& self, fiber* next, leave_a
   if (TERN_UNLIKELY((self.flags & fiber::has_exception_globals) != 0)) restore_exceptions_slow(*now, self);
 }
 
+// True where a fiber that leaves may publish itself: nobody wants to see switches, and there is no exception state to take along. What lies in
+// the queues of this worker's processor was put there before, so this may be asked before one is taken out (inspect.hpp, I1).
+TERN_ALWAYS_INLINE bool may_publish(const worker& w) noexcept {
+  if constexpr (!switching_function_inlines) return false;
+  // relaxed: see mark_saved().
+  return TERN_LIKELY(
+      (to_word(w.exceptions->caught) | w.exceptions->uncaught | hooks_armed.load(memory_order_relaxed)) == 0);
+}
+
+// Leaves `self`, which publishes itself with the store of `value` to `word`, the last thing that it does, and continues `next`. So the
+// incoming side has nothing to finish, nor to be told. Requires: may_publish(). Returns when self runs again.
+TERN_ALWAYS_INLINE void switch_publishing(worker& w, processor& p, fiber& self, fiber& next,
+                                          atomic<std::uint32_t>& word, std::uint32_t value) noexcept {
+  enter_fiber(w, p, next);
+  finish_switch(*static_cast<worker*>(
+      switch_context_publishing<offsetof(fiber, stack_state) - offsetof(fiber, saved_context), fiber::saved>(
+          self.saved_context, next.saved_context, &w, &word, value)));
+}
+
+// Where nothing else is queued, whoever waits for the end of `self` goes on at once, without a way through the worker loop. It cannot free
+// the slot meanwhile: it runs after the switch. Null where nobody waits so, or where the worker loop has something to do. May set the action.
+TERN_NOINLINE inline fiber* take_joiner(worker& w, processor& p, fiber& self) noexcept {
+  // relaxed: hints that stay set; the CAS decides about the joiner.
+  if (p.request.load(memory_order_relaxed) != 0 || hooks_armed.load(memory_order_relaxed) != 0)
+    return nullptr;
+  TERN_ASSERT(!self.is_pinned(), "dispatch: a pinned fiber's processor has a request");
+  std::uintptr_t word = self.join_word.load(memory_order_relaxed);
+  if (word <= fiber::join_detached) return nullptr;
+  // acq_rel: as the exchange in finish_exit(). It fails where a cancellation has withdrawn the joiner; else this is its only waker now.
+  if (!self.join_word.compare_exchange_strong(word, fiber::join_done, memory_order_acq_rel,
+                                              memory_order_relaxed))
+    return nullptr;
+  wait_core& x = *reinterpret_cast<wait_core*>(word);
+  fiber* owner = x.owner;
+  w.action = leave_action::joined;
+  w.joiner = &x;
+  if (owner == nullptr || owner->home != p.home || x.kind != waiter_kind::single) return nullptr;
+  // relaxed: as in make_ready(); the load after the store, see inspect.hpp, I1.
+  owner->wait_what.store(nullptr, memory_order_relaxed);
+  if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0) || !x.state.end_single()) return nullptr;
+  w.joiner = nullptr;
+  bump(p.counters.wakes);
+  return owner;
+}
+
 // The fiber has ended: continues another one, never returns.
 [[noreturn]] inline void exit_fiber() noexcept {
   worker& w = *current_worker();
   processor& p = *w.held;
   fiber& self = *w.current;
-  fiber* next = pick_local(p, &self);
   w.left = &self;
   w.action = leave_action::exit;
+  fiber* next = pick_local(p, &self);
+  if (next == nullptr) next = take_joiner(w, p, self);
   if constexpr (asan_build || tsan_build) w.left_sanitizer = &self.sanitizer;
   if (TERN_LIKELY(next != nullptr)) {
     enter_fiber(w, p, *next);
@@ -382,25 +337,81 @@ TERN_COLD inline void park_thread(waiter& x, os::nanoseconds deadline, park_comm
   if (for_ever) schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
 }
 
+TERN_ALWAYS_INLINE void note_wait(const waiter& x) noexcept {
+  // relaxed: for dumps.
+  x.owner->wait_object.store(x.object, memory_order_relaxed);
+  x.owner->wait_what.store(x.what, memory_order_relaxed);
+}
+
+TERN_ALWAYS_INLINE void park_for(worker& w, waiter& x, fiber* next, park_commit commit,
+                                 void* argument) noexcept {
+  w.wait = &x;
+  w.commit = commit;
+  w.commit_argument = argument;
+  switch_away(w, *x.owner, next, leave_action::park);
+}
+
 // Not inlined: the switch clobbers all registers, and its caller should not pay for that on the path that does not wait.
 TERN_SWITCHES inline void park_fiber(waiter& x, park_commit commit, void* argument) noexcept {
   worker& w = *current_worker();
   processor* p = w.held;
   if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
+  note_wait(x);
+  park_for(w, x, pick_local(*p), commit, argument);
+}
+
+// A wait, of a waiter of kind `single`, for the end of `child`. Where that is what runs next, as after a spawn, nobody else can touch its join
+// word before the switch: no commit, and nothing to finish.
+TERN_SWITCHES inline void park_fiber_joining(waiter& x, fiber& child, park_commit commit) noexcept {
+  worker& w = *current_worker();
+  processor* p = w.held;
+  std::uint64_t tick;
+  if (TERN_UNLIKELY(p == nullptr || !may_publish(w) || !is_plain_dispatch(*p, tick)))
+    return park_fiber(x, commit, &child.join_word);
+  fiber* next = pick_queued(*p);
+  if (TERN_UNLIKELY(next == nullptr)) return park_fiber(x, commit, &child.join_word);
+  p->tick.store(tick, memory_order_relaxed);  // relaxed: as in pick_any()
+  note_wait(x);
+  // relaxed: on this thread until it ends.
+  if (next != &child || child.join_word.load(memory_order_relaxed) != fiber::join_running)
+    return park_for(w, x, next, commit, &child.join_word);
+  child.join_word.store(to_word(static_cast<wait_core*>(&x)), memory_order_release);
+  bump(p->counters.parks);
+  switch_publishing(w, *p, *x.owner, *next, x.state.word(), wait_state<>::parked);
+}
+
+using park_lock = spin_lock<>;
+inline bool commit_unlock(waiter&, void* lock) noexcept {
+  static_cast<park_lock*>(lock)->unlock();
+  return true;
+}
+
+// The most usual wait, for a waiter of kind `single`: what publishes it is that a lock becomes free. All that is not usual goes through
+// park_fiber(), by a call at the end, so that nothing is kept across calls here.
+TERN_SWITCHES inline void park_fiber_unlocking(waiter& x, park_lock& lock) noexcept {
+  worker& w = *current_worker();
+  processor* p = w.held;
+  std::uint64_t tick;
+  if (TERN_UNLIKELY(p == nullptr || !may_publish(w) || !is_plain_dispatch(*p, tick)))
+    return park_fiber(x, &commit_unlock, &lock);
+  fiber* next = pick_queued(*p);
+  if (TERN_UNLIKELY(next == nullptr)) return park_fiber(x, &commit_unlock, &lock);
   fiber& self = *x.owner;
-  // relaxed: for dumps.
-  self.wait_object.store(x.object, memory_order_relaxed);
-  self.wait_what.store(x.what, memory_order_relaxed);
-  fiber* next = pick_local(*p);
-  w.wait = &x;
-  w.commit = commit;
-  w.commit_argument = argument;
-  switch_away(w, self, next, leave_action::park);
+  p->tick.store(tick, memory_order_relaxed);  // relaxed: as in pick_any()
+  note_wait(x);
+  x.state.park_single();
+  bump(p->counters.parks);
+  switch_publishing(w, *p, self, *next, lock.unlock_word(), park_lock::unlocked);
 }
 
 inline void park(waiter& x, park_commit commit, void* argument) noexcept {
   if (TERN_LIKELY(x.owner != nullptr)) return park_fiber(x, commit, argument);
   park_thread(x, os::never, commit, argument);
+}
+
+inline void park_unlocking(waiter& x, park_lock& lock) noexcept {
+  if (TERN_LIKELY(x.owner != nullptr && x.kind == waiter_kind::single)) return park_fiber_unlocking(x, lock);
+  park(x, &commit_unlock, &lock);
 }
 
 // Owner of p. Puts a timer, whose deadline is set, into the heap that serves p, and tells whose that is. What is waited for may end, and a
@@ -479,8 +490,7 @@ inline bool unpark(wait_core& x, wake_place place) noexcept {
   return true;
 }
 
-// Gives way to the fibers that are queued on this processor.
-TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
+TERN_SWITCHES inline void yield_slow(worker& w) noexcept {
   processor* p = w.held;
   if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
   fiber* next = pick_local(*p);
@@ -494,6 +504,23 @@ TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
     if (next == nullptr && (p->request.load(memory_order_relaxed) & request_loop) == 0) return;
   }
   switch_away(w, *w.current, next, leave_action::requeue);
+}
+
+// Gives way to the fibers that are queued on this processor. All that is not usual is a call at the end, so that nothing is kept across
+// calls here.
+TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
+  processor* p = w.held;
+  std::uint64_t tick;
+  // A look at the sleepers without a StoreLoad, as in push_yielded(); here it comes before the push, which is the switch itself.
+  if (TERN_UNLIKELY(p == nullptr || !may_publish(w) || !is_plain_dispatch(*p, tick) ||
+                    p->run_next.load(memory_order_relaxed) != nullptr || p->home->idle_.should_wake_soon()))
+    return yield_slow(w);
+  fiber& self = *w.current;
+  const auto turn = p->ring.rotate(&self);
+  if (TERN_UNLIKELY(turn.oldest == nullptr)) return yield_slow(w);
+  p->tick.store(tick, memory_order_relaxed);  // relaxed: as in pick_any()
+  bump(p->counters.yields);
+  switch_publishing(w, *p, self, *turn.oldest, *turn.word, turn.value);
 }
 
 }  // namespace tern::inline v1::detail

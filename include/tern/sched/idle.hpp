@@ -2,8 +2,9 @@
 //
 // Context     One idle_set per runtime. A processor is awake (a worker runs fibers with it, or searches for some), asleep, or
 //             lent (its worker is inside tern::blocking and left it for whoever needs it).
-// Structure   word: awake << 16 | searching. `searching` counts the awake ones that look for work in other queues.
-// Protocol    Submit   1. publish the work (a seq_cst store or RMW)   2. load word: searching == 0 and awake < total?
+// Structure   word: away << 16 | searching. `away` counts those asleep and lent, `searching` the awake ones that look for work in other
+//             queues. So the word is 0 where all are at work, which is all that most submits have to see.
+// Protocol    Submit   1. publish the work (a seq_cst store or RMW)   2. load word: searching == 0 and away != 0?
 //                      3. then take a sleeper under the lock, counted as awake and searching, and signal it.
 //             Search   begin_search() admits at most half of the awake, so that a burst does not turn into a stampede. A searcher
 //                      that finds work calls end_search(); the last one wakes another, since more may follow.
@@ -43,27 +44,24 @@ template <class Atomics = native_atomics, class Lock = spin_lock<Atomics>>
 class idle_set {
   using word_type = typename Atomics::template atomic<std::uint32_t>;
   static constexpr std::uint32_t one_searching = 1;
-  static constexpr std::uint32_t one_awake = 1u << 16;
-  static constexpr std::uint32_t searching_in(std::uint32_t v) noexcept { return v & (one_awake - 1); }
-  static constexpr std::uint32_t awake_in(std::uint32_t v) noexcept { return v >> 16; }
+  static constexpr std::uint32_t one_away = 1u << 16;
+  static constexpr std::uint32_t searching_in(std::uint32_t v) noexcept { return v & (one_away - 1); }
+  static constexpr std::uint32_t away_in(std::uint32_t v) noexcept { return v >> 16; }
+  std::uint32_t awake_in(std::uint32_t v) const noexcept {
+    return total_.load(memory_order_relaxed) - away_in(v);  // relaxed: as in total()
+  }
 
  public:
   // How a processor enters: asleep.
   void add(idle_member& m) noexcept {
     guard g{lock_};
-    TERN_ASSERT(m.where == idle_member::place::outside, "idle: added twice");
-    // relaxed: read by the fast path of submit, for which a late view of a new sleeper only costs parallelism.
-    total_.store(total_.load(memory_order_relaxed) + 1, memory_order_relaxed);
-    m.where = idle_member::place::asleep;
     sleeping_.push_back(m);
+    enter_locked(m, idle_member::place::asleep, one_away);
   }
   // How an extra processor enters: awake and searching, run by its caller.
   void add_awake(idle_member& m) noexcept {
     guard g{lock_};
-    TERN_ASSERT(m.where == idle_member::place::outside, "idle: added twice");
-    total_.store(total_.load(memory_order_relaxed) + 1, memory_order_relaxed);
-    m.where = idle_member::place::awake;
-    word_.fetch_add(one_awake + one_searching, memory_order_seq_cst);
+    enter_locked(m, idle_member::place::awake, one_searching);
   }
   // Requires: awake, not searching.
   void remove(idle_member& m) noexcept {
@@ -71,13 +69,12 @@ class idle_set {
     TERN_ASSERT(m.where == idle_member::place::awake, "idle: only an awake processor leaves");
     m.where = idle_member::place::outside;
     total_.store(total_.load(memory_order_relaxed) - 1, memory_order_relaxed);
-    word_.fetch_sub(one_awake, memory_order_seq_cst);
   }
 
   // After publishing work. pairs-with: the RMW in sleep(); else a submit and the last sleeper can miss each other.
   bool should_wake() const noexcept {
     const std::uint32_t v = word_.load(memory_order_seq_cst);
-    return searching_in(v) == 0 && awake_in(v) < total_.load(memory_order_relaxed);
+    return TERN_UNLIKELY(v != 0) && searching_in(v) == 0;
   }
 
   // The same after work that a fiber has woken or put off itself: not while a dozer is about, who comes by in a moment.
@@ -130,7 +127,7 @@ class idle_set {
     sleeping_.push_front(m);
     const std::uint32_t leaves = searching ? one_searching : 0;
     // pairs-with: should_wake().
-    return searching_in(word_.fetch_sub(one_awake + leaves, memory_order_seq_cst)) == leaves;
+    return searching_in(word_.fetch_add(one_away - leaves, memory_order_seq_cst)) == leaves;
   }
   // The sleeper takes itself out, awake and searching. False: somebody has taken it already, its signal is under way, and it is
   // counted as awake and searching all the same.
@@ -149,7 +146,7 @@ class idle_set {
     m.where = idle_member::place::lent;
     m.lender = lender;
     lent_.push_back(m);
-    word_.fetch_sub(one_awake, memory_order_seq_cst);  // pairs-with: should_wake(), as in sleep()
+    word_.fetch_add(one_away, memory_order_seq_cst);  // pairs-with: should_wake(), as in sleep()
   }
   // True: still the lender's, awake again. It may have been adopted and lent by another since: hence the lender's name.
   bool reclaim(idle_member& m, const void* lender) noexcept {
@@ -189,6 +186,13 @@ class idle_set {
     guard& operator=(const guard&) = delete;
   };
 
+  void enter_locked(idle_member& m, idle_member::place where, std::uint32_t entry) noexcept {
+    TERN_ASSERT(m.where == idle_member::place::outside, "idle: added twice");
+    // relaxed: what others read of it is a hint.
+    total_.store(total_.load(memory_order_relaxed) + 1, memory_order_relaxed);
+    m.where = where;
+    word_.fetch_add(entry, memory_order_seq_cst);
+  }
   idle_member* take_sleeper_locked() noexcept {
     idle_member* m = sleeping_.pop_front();
     if (m != nullptr) become_awake_locked(*m, one_searching);
@@ -196,8 +200,8 @@ class idle_set {
   }
   void become_awake_locked(idle_member& m, std::uint32_t searching) noexcept {
     m.where = idle_member::place::awake;
-    const std::uint32_t before = word_.fetch_add(one_awake + searching, memory_order_seq_cst);
-    TERN_ASSERT(awake_in(before) < total_.load(memory_order_relaxed), "idle: more awake than there are");
+    const std::uint32_t before = word_.fetch_sub(one_away - searching, memory_order_seq_cst);
+    TERN_ASSERT(away_in(before) != 0, "idle: more awake than there are");
     static_cast<void>(before);
   }
 

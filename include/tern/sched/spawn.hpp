@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string_view>
 #include <type_traits>
@@ -48,17 +49,25 @@ TERN_COLD inline fiber& take_pooled_slot(scheduler& s, std::size_t bytes) {
 
 // The same for a spawner that holds a processor, or null.
 TERN_ALWAYS_INLINE fiber& take_slot(scheduler& s, processor* p, std::size_t bytes) {
-  if (TERN_UNLIKELY(p == nullptr || bytes != 0)) return take_pooled_slot(s, bytes);
-  if (TERN_UNLIKELY(p->free_slots == nullptr)) s.fill_slots(*p);
-  fiber* f = p->free_slots;
-  p->free_slots = f->next;
-  --p->free_count;
+  fiber* f;
+  if (TERN_UNLIKELY(p == nullptr || bytes != 0)) {
+    f = &take_pooled_slot(s, bytes);
+  } else {
+    if (TERN_UNLIKELY(p->free_slots == nullptr)) s.fill_slots(*p);
+    f = p->free_slots;
+    p->free_slots = f->next;
+    --p->free_count;
+  }
+#if TERN_ASAN
+  // What the last fiber's frames have left, of which some never return. Before the closure comes to lie there.
+  const void* limit = stack_pool::stack_limit(f);
+  __asan_unpoison_memory_region(limit, to_word(f) - to_word(limit));
+#endif
   return *f;
 }
 
 // Fills in all that a fiber needs but its closure. Requires: flags and home are set.
 TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, processor* p) noexcept {
-  f.next = nullptr;
   f.join_word.store(fiber::join_running,
                     memory_order_relaxed);  // relaxed, all: published by stack_state and the queue
   f.wait_what.store(nullptr, memory_order_relaxed);
@@ -66,9 +75,7 @@ TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, processor* p) noexcept {
   f.gc_word[0] = f.gc_word[1] = 0;
 #if TERN_ASAN
   const void* limit = stack_pool::stack_limit(&f);
-  const std::size_t bytes = to_word(&f) - to_word(limit);
-  __asan_unpoison_memory_region(limit, bytes);  // what the last fiber's frames have left
-  f.sanitizer.create(limit, bytes);
+  f.sanitizer.create(limit, to_word(&f) - to_word(limit));
 #else
   f.sanitizer.create(nullptr, 0);
 #endif
@@ -133,9 +140,11 @@ TERN_COLD inline scheduler& home_scheduler(const char* otherwise) {
   throw std::system_error(std::make_error_code(std::errc::operation_not_permitted), otherwise);
 }
 
-// Spawning is a call before the closure is made and one after, so that a place that spawns is some 150 bytes of code, not a
-// thousand. `s` null: the runtime of the caller. Throws std::system_error.
-TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& o) {
+// Spawning is a call before the closure is made and one after, or a single one where the closure is copied as bytes, so that a place that
+// spawns is some 150 bytes of code, not a thousand. `s` null: the runtime of the caller. Throws std::system_error.
+TERN_ALWAYS_INLINE spawn_place begin_spawn_here(scheduler* s, const spawn_options& o) {
+  // Most have no options, and are known by that address.
+  const bool plain = &o == &default_spawn;
   processor* p = current_processor();
   if (TERN_UNLIKELY(p == nullptr)) {
     if (s == nullptr) s = &home_scheduler("tern::thread outside a runtime: use runtime::spawn");
@@ -144,20 +153,26 @@ TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& 
   } else if (p->home != s) {
     p = nullptr;
   }
-  fiber& f = take_slot(*s, p, o.stack_size);
-  f.flags = (o.is_main ? std::uint32_t{fiber::is_main} : 0) |
-            (o.stack_size != 0 ? std::uint32_t{fiber::own_size} : 0);
+  fiber& f = take_slot(*s, p, plain ? 0 : o.stack_size);
+  f.flags = plain ? 0
+                  : (o.is_main ? std::uint32_t{fiber::is_main} : 0) |
+                        (o.stack_size != 0 ? std::uint32_t{fiber::own_size} : 0);
   f.home = s;
   return {&f, p};
 }
+TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& o) {
+  return begin_spawn_here(s, o);
+}
 
 // Requires: begin_spawn(); f.closure and f.body are set.
-TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o,
-                                       std::size_t closure_bytes) noexcept {
+TERN_ALWAYS_INLINE void finish_spawn_here(fiber& f, processor* p, const spawn_options& o, void* stack_top,
+                                          std::size_t closure_bytes) noexcept {
   prepare_fiber(f, p);
-  make_context(f.saved_context, (f.flags & fiber::heap_closure) != 0 ? &f : f.closure, &fiber_entry);
-  if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
-  if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
+  make_context(f.saved_context, stack_top, &fiber_entry);
+  if (&o != &default_spawn) {
+    if (TERN_UNLIKELY(!o.name.empty())) set_name(f, o.name);
+    if (o.detached) f.join_word.store(fiber::join_detached, memory_order_relaxed);
+  }
   // relaxed: see hooks.hpp.
   if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
     spawned_slow(p, f, f.closure, closure_bytes);
@@ -171,6 +186,24 @@ TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_optio
   }
 }
 
+TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o,
+                                       std::size_t closure_bytes) noexcept {
+  finish_spawn_here(f, p, o, (f.flags & fiber::heap_closure) != 0 ? &f : f.closure, closure_bytes);
+}
+
+// A closure of so many bytes that is copied as bytes: nothing of the user's runs between the two halves.
+template <std::size_t Bytes>
+TERN_NOINLINE fiber& spawn_copied(scheduler* s, const void* closure, void (*body)(fiber&) noexcept,
+                                  const spawn_options& o) {
+  const auto [slot, p] = begin_spawn_here(s, o);
+  void* place = reinterpret_cast<void*>(to_word(slot) - round_up(Bytes, 16));
+  std::memcpy(place, closure, Bytes);
+  slot->closure = place;
+  slot->body = body;
+  finish_spawn_here(*slot, p, o, place, Bytes);
+  return *slot;
+}
+
 // Starts a fiber that runs `function` (called once, destroyed on the fiber). From a fiber of `s`, or from any other thread; null is
 // the runtime of the caller.
 template <class Closure>
@@ -181,6 +214,10 @@ fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = de
   constexpr bool never_fits = sizeof(closure_type) > 2048 || alignof(closure_type) > 1024;
   constexpr bool always_fits =
       sizeof(closure_type) <= tiny_closure_bytes && alignof(closure_type) <= cache_line_size;
+  if constexpr (always_fits && sizeof(closure_type) <= 64 && alignof(closure_type) <= 16 &&
+                std::is_trivially_copyable_v<closure_type> &&
+                std::is_trivially_constructible_v<closure_type, Closure&&>)
+    return spawn_copied<sizeof(closure_type)>(s, std::addressof(function), &run_closure<closure_type>, o);
   const bool on_heap = never_fits || (!always_fits && o.stack_size == tiny_request);
   auto [slot, p] = begin_spawn(s, o);
   fiber& f = *slot;
@@ -206,27 +243,39 @@ fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = de
   return f;
 }
 
-// Waits until `word`, the join word of a fiber or a task, is done. False where the wait was cancelled; `Always`: it cannot be.
+// acquire: pairs with finish_exit() and take_joiner().
+TERN_ALWAYS_INLINE bool has_ended(const fiber& f) noexcept {
+  return f.join_word.load(memory_order_acquire) == fiber::join_done;
+}
+
+// Puts the waiter into a join word. False: what it belongs to has ended.
+inline bool commit_join(waiter& w, void* word) noexcept {
+  std::uintptr_t running = fiber::join_running;
+  // release: pairs with finish_exit(), which reads the waiter. acquire: the fiber has ended meanwhile.
+  return static_cast<atomic<std::uintptr_t>*>(word)->compare_exchange_strong(
+      running, to_word(static_cast<wait_core*>(&w)), memory_order_acq_rel, memory_order_acquire);
+}
+
+// Waits until `word`, the join word of a fiber or a task, is done. False where the wait was cancelled; `Always`: it cannot be. `child`: the
+// fiber, if it is one.
 template <bool Always>
-inline bool wait_for_end(atomic<std::uintptr_t>& word, const char* what, const void* object) noexcept {
+inline bool wait_for_end(atomic<std::uintptr_t>& word, const char* what, const void* object,
+                         fiber* child = nullptr) noexcept {
   // acquire: pairs with finish_exit().
   if (word.load(memory_order_acquire) == fiber::join_done) return true;
   waiter x{what, object};
   if (!Always && is_cancellable(x) && !is_unwinding()) return wait_for_end_cancellable(x, word);
-  const auto commit = [](waiter& w, void* target) noexcept -> bool {
-    std::uintptr_t running = fiber::join_running;
-    // release: pairs with finish_exit(), which reads the waiter. acquire: the fiber has ended meanwhile.
-    return static_cast<atomic<std::uintptr_t>*>(target)->compare_exchange_strong(
-        running, to_word(static_cast<wait_core*>(&w)), memory_order_acq_rel, memory_order_acquire);
-  };
-  park(x, commit, &word);
+  if (child != nullptr && x.owner != nullptr)
+    park_fiber_joining(x, *child, &commit_join);
+  else
+    park(x, &commit_join, &word);
   return true;
 }
 
 // Waits for the fiber's end. Its error stays in the control block. False as above.
 template <bool Always>
 inline bool wait_for_exit(fiber& f) noexcept {
-  return wait_for_end<Always>(f.join_word, "thread::join", &f);
+  return wait_for_end<Always>(f.join_word, "thread::join", &f, &f);
 }
 
 // Requires: waited for. Moves the error out and frees the slot.

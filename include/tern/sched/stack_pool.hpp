@@ -45,6 +45,7 @@
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
 #include <tern/sched/fiber.hpp>
+#include <tern/sched/hooks.hpp>
 #include <tern/sched/tiny_slot.hpp>
 
 namespace tern::inline v1::detail {
@@ -204,7 +205,7 @@ class stack_pool {
   // a fiber leaves its stack. One load where every slot has a guard.
   TERN_ALWAYS_INLINE static bool is_intact(void* control) noexcept {
     // relaxed: set before the slot is handed out, and it stays set.
-    if (TERN_LIKELY(!canaries_in_use_.load(memory_order_relaxed))) return true;
+    if (TERN_LIKELY((hooks_armed.load(memory_order_relaxed) & armed_canaries) == 0)) return true;
     return is_intact_slow(control);
   }
 
@@ -381,7 +382,7 @@ class stack_pool {
       }
       first_canary_.store(index,
                           memory_order_relaxed);  // relaxed: published by lock_ and the hand-over of the slot
-      canaries_in_use_.store(true, memory_order_relaxed);
+      hooks_armed.fetch_or(armed_canaries, memory_order_relaxed);
     }
     place_canary(start);
   }
@@ -444,7 +445,6 @@ class stack_pool {
   }
 
   static region region_;
-  static atomic<bool> canaries_in_use_;
   static atomic<std::size_t> all_mprotected_;
   static stack_pool pools_[class_count];
 
@@ -459,7 +459,6 @@ class stack_pool {
 };
 
 inline constinit stack_pool::region stack_pool::region_{};
-inline constinit atomic<bool> stack_pool::canaries_in_use_{false};
 inline constinit atomic<std::size_t> stack_pool::all_mprotected_{0};
 inline constinit stack_pool stack_pool::pools_[stack_pool::class_count]{};
 

@@ -111,10 +111,12 @@ class [[nodiscard]] thread {
   /// itself: std::system_error(resource_deadlock_would_occur). From fibers and plain threads. Throws cancelled when the caller is
   /// cancelled meanwhile; the handle stays joinable.
   void join() {
-    detail::fiber* f = checked();
-    if (!detail::wait_for_exit<false>(*f)) throw cancelled{};
+    detail::fiber* f = fiber_;
+    if (TERN_UNLIKELY(f == nullptr || !detail::has_ended(*f))) wait_for_it();
     fiber_ = nullptr;
-    if (std::exception_ptr e = detail::take_result(*f)) std::rethrow_exception(std::move(e));
+    if (TERN_UNLIKELY((f->flags & detail::fiber::has_error) != 0))
+      std::rethrow_exception(detail::take_result(*f));
+    detail::release_slot(*f);
   }
 
   /// Lets the fiber run on by itself; an exception that leaves it terminates the process. Not joinable: std::system_error.
@@ -150,13 +152,13 @@ class [[nodiscard]] thread {
                                     o);
   }
 
-  detail::fiber* checked() const {
+  TERN_NOINLINE void wait_for_it() const {
     if (fiber_ == nullptr)
       throw std::system_error(std::make_error_code(std::errc::invalid_argument), "tern::thread::join");
     if (fiber_ == detail::current_fiber())
       throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                               "tern::thread::join");
-    return fiber_;
+    if (!detail::wait_for_exit<false>(*fiber_)) throw cancelled{};
   }
 
   void finish() noexcept {

@@ -315,12 +315,12 @@ TERN_COLD inline bool finish_apart(worker& w) noexcept {
   switch (w.action) {
     case leave_action::requeue: bump(w.held->counters.yields); [[fallthrough]];
     case leave_action::inject:
-      mark_saved(w, f);
+      mark_saved(w, f, w.action);
       w.box.put(f);
       return true;
     case leave_action::move: {
       processor& p = *w.held;
-      mark_saved(w, f);
+      mark_saved(w, f, w.action);
       // acq_rel: as in make_ready_here().
       if (fiber* before = p.run_next.exchange(&f, memory_order_acq_rel)) push_tail(p, *before);
       p.home->pass_on(w, *w.successor, false);

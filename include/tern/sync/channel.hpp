@@ -100,8 +100,8 @@ class channel_base {
   bool close() noexcept {
     node_list later;
     guard_.lock();
-    const bool first = !closed_;
-    closed_ = true;
+    const bool first = !closed_.load(memory_order_relaxed);  // relaxed, all: guard_
+    closed_.store(true, memory_order_relaxed);
     for (node_list* waiting : {&receivers_, &senders_})
       while (channel_node* n = take_claimed(*waiting)) {
         n->ok = false;
@@ -117,7 +117,7 @@ class channel_base {
 
   bool is_closed() const noexcept {
     guard_.lock();
-    const bool c = closed_;
+    const bool c = closed_.load(memory_order_relaxed);
     guard_.unlock();
     return c;
   }
@@ -126,7 +126,7 @@ class channel_base {
   friend class select_engine;
   friend struct channel_tasks;
 
-  constexpr channel_base() noexcept = default;
+  explicit channel_base(std::size_t capacity) noexcept : capacity_{capacity} {}
 
   // Requires: guard_. The first node that is still to be had, which then is the caller's.
   static channel_node* take_claimed(node_list& l) noexcept {
@@ -185,10 +185,22 @@ class channel_base {
     return me.ok;
   }
 
+  // For whoever is about to take guard_ and may as well look first. relaxed: true at some moment; what it leads to is tried under guard_.
+  // Without a buffer it depends on who waits, which only guard_ tells.
+  bool has_buffer() const noexcept { return capacity_ != 0; }
+  bool looks_receivable() const noexcept {
+    return count_.load(memory_order_relaxed) != 0 || closed_.load(memory_order_relaxed);
+  }
+  bool looks_sendable() const noexcept {
+    return count_.load(memory_order_relaxed) != capacity_ || closed_.load(memory_order_relaxed);
+  }
+
   mutable spin_lock<> guard_;
-  bool closed_ = false;  // guard_
-  node_list receivers_;  // guard_
-  node_list senders_;    // guard_
+  atomic<bool> closed_{false};  // written under guard_
+  const std::size_t capacity_;
+  atomic<std::size_t> count_{0};  // of buffered values; written under guard_
+  node_list receivers_;           // guard_
+  node_list senders_;             // guard_
 };
 
 }  // namespace tern::inline v1::detail
@@ -208,7 +220,7 @@ class channel : public detail::channel_base {
   using value_type = T;
 
   /// `capacity` values are buffered; 0: each send meets a receive. Throws std::bad_alloc.
-  explicit channel(std::size_t capacity = 0) : capacity_{capacity} {
+  explicit channel(std::size_t capacity = 0) : channel_base{capacity} {
     if (capacity == 0) return;
     if (capacity > SIZE_MAX / 2 / sizeof(T)) throw std::bad_alloc{};
     ring_ = static_cast<T*>(allocate(bytes(), alignment()));
@@ -391,7 +403,7 @@ class channel : public detail::channel_base {
   }
 
   outcome send_locked(T& value, detail::wait_core*& wake) noexcept {
-    if (TERN_UNLIKELY(closed_)) return outcome::closed;
+    if (TERN_UNLIKELY(closed_.load(detail::memory_order_relaxed))) return outcome::closed;
     if (detail::channel_node* n = take_claimed(receivers_)) {
       put(n->value, value);
       wake = served(*n);
@@ -418,13 +430,11 @@ class channel : public detail::channel_base {
       wake = served(*n);
       return outcome::done;
     }
-    return closed_ ? outcome::closed : outcome::blocked;
+    return closed_.load(detail::memory_order_relaxed) ? outcome::closed : outcome::blocked;
   }
 
-  const std::size_t capacity_;
   T* ring_ = nullptr;
-  std::size_t head_ = 0;                  // guard_
-  detail::atomic<std::size_t> count_{0};  // written under guard_
+  std::size_t head_ = 0;  // guard_
 };
 
 }  // namespace tern::inline v1

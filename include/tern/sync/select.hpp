@@ -2,6 +2,7 @@
 //
 // Structure   A case per argument, on the caller's stack: which channel, how to try, and the node that waits. One claim word for all.
 // Protocol    1. Each case is tried under its channel's lock alone, in random order. None ready and `otherwise` given: that.
+//                What looks possible without a lock comes first: one of those, at random.
 //             2. All channels are locked, in the order of their addresses; all are tried again, so that nothing is missed between.
 //             3. All nodes are queued; park; the locks are dropped once the stack is saved.
 //             4. A counterpart takes a node out and claims the word with the node's index, else it leaves the node alone; the value
@@ -63,15 +64,10 @@ class select_engine {
   // came first, at once if `immediate`. `order` and `locks` are scratch of `n` each.
   static std::size_t run(select_case* const* cases, std::uint32_t* order, channel_base** locks, std::size_t n,
                          os::nanoseconds deadline, bool immediate) {
+    if (const std::size_t i = choose(cases, n); i != n && tried_alone(*cases[i])) return i;
     shuffle(order, n);
-    for (std::size_t i = 0; i < n; ++i) {
-      select_case& c = *cases[order[i]];
-      c.channel->guard_.lock();
-      wait_core* wake = nullptr;
-      const bool done = tried(c, wake);
-      c.channel->leave(wake);
-      if (done) return order[i];
-    }
+    for (std::size_t i = 0; i < n; ++i)
+      if (tried_alone(*cases[order[i]])) return order[i];
     if (immediate) return timed_out;
     return wait(cases, order, locks, n, deadline);
   }
@@ -88,12 +84,53 @@ class select_engine {
     }
   };
 
+  // One of those that look possible, with the same chance for each, without a lock. `n` if none does, or if it takes a lock to know of one.
+  TERN_ALWAYS_INLINE static std::size_t choose(select_case* const* cases, std::size_t n) noexcept {
+    std::size_t possible = 0;
+    std::size_t chosen = n;
+    for (std::size_t i = 0; i < n; ++i) {
+      const channel_base& c = *cases[i]->channel;
+      if (!c.has_buffer()) return n;
+      // Without a branch on what nobody can predict.
+      const bool looks = cases[i]->is_send ? c.looks_sendable() : c.looks_receivable();
+      chosen = looks ? i : chosen;
+      possible += looks ? 1 : 0;
+    }
+    return TERN_LIKELY(possible < 2) ? chosen : choose_of(cases, n, possible);
+  }
+  // Each of `possible` has its chance as it comes by. Those that have changed meanwhile are left to the full search.
+  TERN_NOINLINE static std::size_t choose_of(select_case* const* cases, std::size_t n,
+                                             std::size_t possible) noexcept {
+    fast_random random{select_random()};
+    std::uint32_t skip = random.below(static_cast<std::uint32_t>(possible));
+    for (std::size_t i = 0; i < n; ++i) {
+      const channel_base& c = *cases[i]->channel;
+      const bool looks = cases[i]->is_send ? c.looks_sendable() : c.looks_receivable();
+      if (looks && skip-- == 0) return i;
+    }
+    return n;
+  }
+
   static void shuffle(std::uint32_t* order, std::size_t n) noexcept {
+    if (n == 2) {  // one bit decides
+      order[0] = static_cast<std::uint32_t>(select_random() >> 63);
+      order[1] = 1 - order[0];
+      return;
+    }
     for (std::size_t i = 0; i < n; ++i) order[i] = static_cast<std::uint32_t>(i);
     if (n < 2) return;
     fast_random random{select_random()};
     for (std::size_t i = n; i > 1; --i)
       std::swap(order[i - 1], order[random.below(static_cast<std::uint32_t>(i))]);
+  }
+
+  // Tries under the lock of its channel.
+  TERN_ALWAYS_INLINE static bool tried_alone(select_case& c) noexcept {
+    c.channel->guard_.lock();
+    wait_core* wake = nullptr;
+    const bool done = tried(c, wake);
+    c.channel->leave(wake);
+    return done;
   }
 
   static bool tried(select_case& c, wait_core*& wake) noexcept {
@@ -262,7 +299,8 @@ std::size_t select(Cases&&... cases) {
   static_assert(immediate <= 1 && sizeof...(Cases) - n - immediate <= 1,
                 "at most one after and one otherwise");
 
-  std::array<detail::select_case*, n + 1> operations{};
+  // Not initialised, as the scratch below: all that is read is written first.
+  std::array<detail::select_case*, n + 1> operations;
   std::array<std::size_t, n + 1> places{};
   detail::os::nanoseconds deadline = detail::os::never;
   std::size_t fallback = 0;
@@ -283,8 +321,8 @@ std::size_t select(Cases&&... cases) {
   };
   (enter(cases), ...);
 
-  std::array<std::uint32_t, n + 1> order{};
-  std::array<detail::channel_base*, n + 1> locks{};
+  std::array<std::uint32_t, n + 1> order;
+  std::array<detail::channel_base*, n + 1> locks;
   const std::size_t won =
       detail::select_engine::run(operations.data(), order.data(), locks.data(), n, deadline, immediate != 0);
   const std::size_t chosen = won == detail::select_engine::timed_out ? fallback : places[won];

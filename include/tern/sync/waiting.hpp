@@ -37,10 +37,7 @@ struct fiber_parking {
   }
 
   // Drops `lock` when the caller is saved, and waits.
-  template <class Lock>
-  static void park(waiter& w, Lock& lock) noexcept {
-    detail::park(w, &release<Lock>, &lock);
-  }
+  static void park(waiter& w, spin_lock<>& lock) noexcept { park_unlocking(w, lock); }
   // False if the deadline passed first. Either way the caller then takes the lock to see who was first.
   template <class Lock>
   static bool park_until(waiter& w, os::nanoseconds deadline, Lock& lock) noexcept {

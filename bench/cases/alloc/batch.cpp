@@ -1,7 +1,7 @@
-// alloc/batch_lifo/size:N/batch:B
+// alloc/batch_lifo/size:N/batch:B, alloc/batch_fifo/size:N/batch:B
 //
 // One operation  one of B allocations of N bytes, each written in its first 8 bytes, and its free; the B frees follow the B
-//                allocations, the last block first.
+//                allocations: lifo the last block first, fifo the first block first.
 // Kept equal     one thread, in a process that has others; unsized free; the table of pointers is not the subject's.
 #include <vector>
 
@@ -10,10 +10,10 @@
 namespace tern_bench {
 namespace {
 
-template <allocator_subject S>
-class batch_lifo {
+template <allocator_subject S, bool LastFirst>
+class batch {
  public:
-  explicit batch_lifo(const row_params& p)
+  explicit batch(const row_params& p)
       : size_(p.size_of("size")),
         blocks_(p.size_of("batch")),
         rounds_(blocks_.size() < 16384 ? 16384 / blocks_.size() : 1) {}
@@ -27,9 +27,10 @@ class batch_lifo {
         *block = value++;
       }
       keep(blocks_.data());
-      for (auto at = blocks_.rbegin(); at != blocks_.rend(); ++at) {
-        sum += static_cast<std::uint32_t>(**at);
-        S::deallocate(*at);
+      for (std::size_t i = 0; i < blocks_.size(); ++i) {
+        std::uint64_t* const block = blocks_[LastFirst ? blocks_.size() - 1 - i : i];
+        sum += static_cast<std::uint32_t>(*block);
+        S::deallocate(block);
       }
     }
     return sum;
@@ -41,7 +42,18 @@ class batch_lifo {
   std::size_t rounds_;
 };
 
-const registration<batch_lifo, allocators> registered{{
+template <class S>
+using batch_lifo = batch<S, true>;
+template <class S>
+using batch_fifo = batch<S, false>;
+
+const registration<batch_fifo, allocators> batch_fifo_registered{{
+    .area = "alloc",
+    .name = "batch_fifo",
+    .smoke = {{"size", 64}, {"batch", 64}},
+    .points = {{{{"size", 64}, {"batch", 1024}}, tier::standard}},
+}};
+const registration<batch_lifo, allocators> batch_lifo_registered{{
     .area = "alloc",
     .name = "batch_lifo",
     .smoke = {{"size", 64}, {"batch", 64}},

@@ -1,0 +1,279 @@
+#pragma once
+
+// Sampled blocks: a heap profile that pprof opens, and guards that catch overflows and uses after a free.
+//
+// Context     Off until asked for: tern::heap_profile, or TERN_DEBUG=heapprofile=FILE,guardsamples=1,sampleinterval=BYTES. The fast paths know
+//             nothing of it: a bin that runs dry is where a sample may be taken.
+// Structure   A sampled block has a span of its own, of kind `sampled` and the block's class, whose bits[0] is its record:
+//
+//               | ... block | guard |     the block ends where the guard begins; without guards it begins with its span
+//
+//             A freed block under guards loses all access, and its span is kept until `quarantine` more have been freed.
+// Protocol    A refill stands for a batch of allocations: its bytes count down the interval, whose length is drawn anew each time
+//             (exponentially, so that no rhythm of the program meets it). Huge blocks count by themselves and stay where they are.
+// Invariants  I1 Whoever takes a sample holds lock_ meanwhile: what the unwinder allocates is never a sample.
+//             I2 A block that came back by a free with its size may serve its class again before it reaches its span: it is as long as
+//                any of the class. It counts as live until then.
+// Ordering    lock_ before every other lock of the allocator; list_lock_ alone.
+// Limits      What a program recycles within one cache is seen only when the cache is refilled. An overflow is seen where it leaves the
+//             size of the class. Stacks need unwind tables and libgcc_s; without, samples have none.
+// References  pprof's heap_v2 text format, with its correction for the sampling interval.
+
+#include <execinfo.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+
+#include <tern/alloc/central.hpp>
+#include <tern/alloc/huge.hpp>
+#include <tern/base/random.hpp>
+#include <tern/os/clock.hpp>
+
+namespace tern::inline v1::detail {
+
+class heap_sampler {
+ public:
+  constexpr heap_sampler() noexcept = default;
+
+  // relaxed: an allocation beside the start or the stop may go either way.
+  TERN_ALWAYS_INLINE bool is_on() const noexcept { return interval_.load(memory_order_relaxed) != 0; }
+
+  // From now on one sample for about `interval` bytes; 0: none. Samples that live stay known.
+  void start(std::size_t interval, bool guards) noexcept {
+    void* pc = nullptr;
+    if (interval != 0) ::backtrace(&pc, 1);  // loads the unwinder, which allocates, before any lock is held
+    lock_scope hold{lock_};
+    if (guards && !handles_faults_) {
+      handles_faults_ = true;
+      struct sigaction action = {};
+      action.sa_sigaction = &on_fault;
+      action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+      ::sigaction(SIGSEGV, &action, &earlier_);
+    }
+    sampled_free.store(&free_returned, memory_order_relaxed);  // relaxed: before the first sample
+    guards_ = guards;
+    if (random_ == 0) random_ = static_cast<std::uint64_t>(os::now()) | 1;
+    left_.store(draw_locked(interval), memory_order_relaxed);
+    interval_.store(interval, memory_order_relaxed);
+  }
+
+  std::size_t interval() const noexcept { return interval_.load(memory_order_relaxed); }
+
+  // A refill of class c: a sampled block instead, or nullptr.
+  TERN_COLD void* try_take(unsigned c) noexcept {
+    const class_info& info = class_table[c];
+    if (!is_due(std::size_t{info.size} * info.batch) || !lock_.try_lock()) return nullptr;
+    void* const p = take_locked(c);
+    lock_.unlock();
+    return p;
+  }
+
+  // A fresh huge block.
+  TERN_COLD void note_huge(void* p) noexcept {
+    span* s = heap.map().find(p).get<span>();
+    if (!is_due(s->mapped_bytes) || !lock_.try_lock()) return;
+    if (record* r = make_record_locked(s, s->mapped_bytes); r != nullptr) set_record(*s, r);
+    lock_.unlock();
+  }
+
+  // A huge block that is about to be freed or resized.
+  void forget_huge(span* s) noexcept {
+    if (record* r = record_of(*s); TERN_UNLIKELY(r != nullptr)) {
+      set_record(*s, nullptr);
+      forget(r);
+    }
+  }
+
+  // Requires: the map says `sampled` for p. What is wrong with p is fatal.
+  TERN_COLD void free(void* p) noexcept {
+    span* s = heap.map().find(p).get<span>();
+    record* r = record_of(*s);
+    if (to_word(p) != s->start + s->mapped_bytes) fatal("deallocate: pointer into the middle of a block");
+    span* out = nullptr;
+    {
+      lock_scope hold{list_lock_};
+      if (!r->live) fatal("deallocate: block freed twice");
+      r->live = false;
+      samples_.erase(*r);
+      if (r->guard_bytes != 0) {
+        os::protect_none(s->memory(), s->bytes());
+        span*& slot = quarantine_[quarantine_at_++ % quarantine];
+        out = slot;
+        slot = s;
+      } else {
+        out = s;
+      }
+    }
+    if (out != nullptr) retire(out);
+  }
+
+  // In pprof's text form, to an open file. False where it cannot be written.
+  bool write_to(int fd) noexcept {
+    char line[64 + max_depth * 20];
+    bool good = true;
+    const auto put = [&](int n) noexcept {
+      good = good && n > 0 && ::write(fd, line, static_cast<std::size_t>(n)) == n;
+    };
+    lock_scope hold{list_lock_};
+    std::size_t bytes = 0;
+    std::size_t count = 0;
+    for (record* r = samples_.front(); r != nullptr; r = samples_.next(*r), ++count) bytes += r->bytes;
+    put(std::snprintf(line, sizeof line, "heap profile: %zu: %zu [%zu: %zu] @ heap_v2/%zu\n", count, bytes,
+                      count, bytes, last_interval_));
+    for (record* r = samples_.front(); r != nullptr; r = samples_.next(*r)) {
+      int n = std::snprintf(line, sizeof line, "1: %zu [1: %zu] @", r->bytes, r->bytes);
+      for (int i = 0; i < r->depth; ++i)
+        n += std::snprintf(line + n, sizeof line - static_cast<std::size_t>(n), " 0x%zx",
+                           to_word(r->stack[i]));
+      line[n++] = '\n';
+      put(n);
+    }
+    put(std::snprintf(line, sizeof line, "\nMAPPED_LIBRARIES:\n"));
+    if (const int maps = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC); maps >= 0) {
+      ssize_t n = 0;
+      while (good && (n = ::read(maps, line, sizeof line)) > 0) put(static_cast<int>(n));
+      ::close(maps);
+    }
+    return good;
+  }
+
+  std::size_t live_samples() noexcept {
+    lock_scope hold{list_lock_};
+    std::size_t n = 0;
+    for (record* r = samples_.front(); r != nullptr; r = samples_.next(*r)) ++n;
+    return n;
+  }
+
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+    f(list_lock_);
+  }
+
+ private:
+  static constexpr int max_depth = 30;
+  static constexpr unsigned quarantine = 64;
+
+  struct record {
+    span* where = nullptr;
+    std::size_t bytes = 0;
+    std::size_t guard_bytes = 0;
+    bool live = false;
+    int depth = 0;
+    void* stack[max_depth] = {};
+    list_hook hook;
+    record* pool_next = nullptr;
+  };
+
+  static record* record_of(const span& s) noexcept { return reinterpret_cast<record*>(s.bits[0]); }
+  static void set_record(span& s, record* r) noexcept { s.bits[0] = to_word(r); }
+
+  bool is_due(std::size_t bytes) noexcept {
+    // relaxed: a countdown; who brings it below zero takes the sample.
+    return left_.fetch_sub(static_cast<std::int64_t>(bytes), memory_order_relaxed) <=
+           static_cast<std::int64_t>(bytes);
+  }
+
+  std::int64_t draw_locked(std::size_t interval) noexcept {
+    random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+    // -ln(u) of a uniform u = m * 2^-k, 1 <= m < 2: log2(m) by a parabola, right to a hundredth, since libm is not to be linked for this.
+    const std::uint64_t bits = random_ >> 32 | 1;
+    const unsigned width = static_cast<unsigned>(std::bit_width(bits));
+    const double m = static_cast<double>(bits) / static_cast<double>(std::uint64_t{1} << (width - 1));
+    const double log2_m = (2 - m / 3) * m - 5.0 / 3;
+    return static_cast<std::int64_t>((33 - width - log2_m) * 0.6931 * static_cast<double>(interval)) + 1;
+  }
+
+  record* make_record_locked(span* s, std::size_t bytes) noexcept {
+    const std::size_t interval = interval_.load(memory_order_relaxed);
+    left_.store(draw_locked(interval), memory_order_relaxed);
+    record* r = records_.take();
+    if (r == nullptr) return nullptr;
+    r->where = s;
+    r->bytes = bytes;
+    r->guard_bytes = 0;
+    r->depth = ::backtrace(r->stack, max_depth);
+    lock_scope hold{list_lock_};
+    last_interval_ = interval;
+    r->live = true;
+    samples_.push_back(*r);
+    return r;
+  }
+
+  void* take_locked(unsigned c) noexcept {
+    const std::size_t unit = os::page_size() < page_bytes ? page_bytes : os::page_size();
+    const std::size_t guard = guards_ ? unit : 0;
+    const std::size_t body = round_up(std::size_t{class_table[c].size}, unit);
+    span* s = heap.allocate({.pages = (body + guard) / page_bytes,
+                             .kind = span_kind::sampled,
+                             .size_class = static_cast<std::uint8_t>(c),
+                             .alignment = unit});
+    if (s == nullptr) return nullptr;
+    record* r = make_record_locked(s, class_table[c].size);
+    if (r == nullptr) return heap.free(s), nullptr;
+    set_record(*s, r);
+    s->mapped_bytes = guard != 0 ? body - class_table[c].size : 0;
+    void* const p = reinterpret_cast<void*>(s->start + s->mapped_bytes);
+    if (guard != 0 && os::protect_none(reinterpret_cast<void*>(s->start + body), guard))
+      r->guard_bytes = guard;
+    return p;
+  }
+
+  void forget(record* r) noexcept {
+    {
+      lock_scope hold{list_lock_};
+      r->live = false;
+      samples_.erase(*r);
+    }
+    records_.give(r);
+  }
+
+  void retire(span* s) noexcept {
+    record* r = record_of(*s);
+    if (r->guard_bytes != 0) os::protect_read_write(s->memory(), s->bytes());
+    heap.free(s);
+    records_.give(r);
+  }
+
+  static void free_returned(void* p) noexcept;
+  static void on_fault(int signal, siginfo_t* info, void* context) noexcept;
+
+  atomic<std::size_t> interval_{0};  // bytes
+  atomic<std::int64_t> left_{0};     // bytes
+  spin_lock<> lock_;
+  bool guards_ = false;            // lock_
+  bool handles_faults_ = false;    // lock_
+  std::uint64_t random_ = 0;       // lock_
+  struct sigaction earlier_ = {};  // lock_
+  spin_lock<> list_lock_;
+  list<record, &record::hook> samples_;  // list_lock_
+  std::size_t last_interval_ = 0;        // list_lock_
+  span* quarantine_[quarantine] = {};    // list_lock_
+  std::size_t quarantine_at_ = 0;        // list_lock_
+  type_stable_pool<record> records_;
+};
+
+inline constinit heap_sampler samples;
+
+inline void heap_sampler::free_returned(void* p) noexcept { samples.free(p); }
+
+// A fault in a sampled span ends the process with a message; any other goes where it would have gone.
+inline void heap_sampler::on_fault(int signal, siginfo_t* info, void* context) noexcept {
+  const bool sent = info->si_code <= 0;  // by kill: no address
+  const page_entry e = sent ? page_entry{} : heap.map().find(info->si_addr);
+  if (e.kind() == span_kind::sampled)
+    fatal(record_of(*e.get<span>())->live ? "a write or read beyond the end of a block (guarded sample)"
+                                          : "use of a block after its free (guarded sample)");
+  const struct sigaction& earlier = samples.earlier_;
+  if ((earlier.sa_flags & SA_SIGINFO) != 0) return earlier.sa_sigaction(signal, info, context);
+  if (earlier.sa_handler != SIG_DFL && earlier.sa_handler != SIG_IGN) return earlier.sa_handler(signal);
+  ::signal(signal, SIG_DFL);
+  if (sent) ::raise(signal);  // else the instruction faults again
+}
+
+}  // namespace tern::inline v1::detail
