@@ -59,6 +59,7 @@ std::string format_ratio(double ratio) {
   if (ratio >= 9.995) return fmt::format("{:.1f}", ratio);
   if (ratio >= 1.0995) return fmt::format("{:.2f}", ratio);
   if (ratio >= 0.09995) return fmt::format("{:.3f}", ratio);  // around 1 a tenth of a percent matters
+  if (ratio < 1e-4) return fmt::format("{:.2e}", ratio);
   const int zeros =
       -static_cast<int>(std::floor(std::log10(ratio))) - 1;  // between the point and the first digit
   return fmt::format("{:.{}f}", ratio, std::min(zeros + 3, 9));

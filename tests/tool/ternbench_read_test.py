@@ -97,6 +97,15 @@ class read_test(unittest.TestCase):
         self.assertIn("1.51 us", text)
         self.assertNotIn("mean", text)
 
+    def test_a_file_without_a_context_is_read(self):
+        document = json.loads((RUNS / "plain.json").read_text())
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "bare.json"
+            path.write_text(json.dumps({"benchmarks": document["benchmarks"]}))
+            self.assertIn("BM_copy/64", self.good("compare", "plain.json", path))
+            path.write_text(json.dumps({"benchmarks": {}}))
+            self.assert_line(tool("show", path), 1, "is not a Google Benchmark file")
+
     def test_colour_only_on_a_terminal_and_never_with_no_color(self):
         def on_terminal(**environment):
             ours, theirs = pty.openpty()

@@ -98,6 +98,7 @@ TEST(format, keeps_three_digits) {
   EXPECT_EQ(format_time(12345), "12.3 us");
   EXPECT_EQ(format_time(2.5e9), "2.50 s");
   EXPECT_EQ(format_bytes(4096), "4.00 KiB");
+  EXPECT_EQ(format_ratio(1e-9), "1.00e-09");
   EXPECT_EQ(format_ratio(0.012345), "0.0123");
   EXPECT_EQ(format_ratio(0.12345), "0.123");
   EXPECT_EQ(format_ratio(0.9996), "1.000");
