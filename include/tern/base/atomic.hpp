@@ -8,6 +8,7 @@
 // Limits      TSan does not model stand-alone fences: the policy offers none, orderings sit on operations.
 
 #include <sched.h>
+#include <time.h>
 
 #include <atomic>
 #include <cstddef>
@@ -63,10 +64,25 @@ struct table_byte {
 };
 
 #if TERN_PERTURB
-// One operation in 64 yields the CPU: enough to reach interleavings that a quiet machine never shows.
+// One operation in 64 yields the CPU: enough to reach interleavings that a quiet machine never shows. On a busy one, where a yield may
+// cost a time slice and the kernel interleaves enough by itself, a thread goes on after a yield for as long as that has taken.
 TERN_NOINLINE inline void perturb() noexcept {
-  static thread_local constinit fast_random random{0x7e57u};
-  if ((random.next() & 63) == 0) ::sched_yield();
+  struct state {
+    fast_random random{0x7e57u};
+    std::int64_t resume = 0;
+  };
+  static thread_local constinit state mine;
+  if ((mine.random.next() & 63) != 0) return;
+  const auto now = [] {
+    timespec t;
+    ::clock_gettime(CLOCK_MONOTONIC, &t);
+    return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+  };
+  const std::int64_t begin = now();
+  if (begin < mine.resume) return;
+  ::sched_yield();
+  const std::int64_t end = now();
+  mine.resume = end + (end - begin);
 }
 
 // The same with a chance of a yield before each operation.
