@@ -31,10 +31,10 @@ PERCENTS = (3, 5, 10)
 WAIT = 'asm volatile(".rept {cycles}\\n\\t{add}\\n\\t.endr" : "+r"({what}) : : "cc");'
 PLACES = {
     "alloc": ("include/tern/alloc/thread_cache.hpp", "  TERN_ALWAYS_INLINE void* try_pop(unsigned c) noexcept {\n",
-              "    void** const top = b.top.load(memory_order_relaxed);", "    void** top = b.top.load(memory_order_relaxed); {wait}",
+              "    void** const top = level.load(memory_order_relaxed);", "    void** top = level.load(memory_order_relaxed); {wait}",
               "top", ("alloc/pair/tern/size:64", "alloc/pair/tern/size:1024", "alloc/random/tern/slots:4096")),
     "sched": ("include/tern/sched/dispatch.hpp", "TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {\n",
-              "  fiber* next = pick_local(*p);", "  fiber* next = pick_local(*p); {wait}", "next", ("sched/yield/tern",)),
+              "  fiber& self = *w.current;", "  fiber* waiting = w.current; {wait} fiber& self = *waiting;", "waiting", ("sched/yield/tern",)),
     "gc": ("include/tern/gc/make.hpp", "inline void* take_cell(mutator& m, shape& k) noexcept {\n",
            "  char* p = b.cursor;", "  char* p = b.cursor; {wait}", "p", ("gc/alloc_drop/tern/size:32",)),
 }
