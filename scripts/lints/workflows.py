@@ -18,10 +18,12 @@ PLACE = pathlib.Path(os.environ.get("TERN_BUILD_DIR", pathlib.Path(__file__).res
 def actionlint():
     found = shutil.which("actionlint") or shutil.which("actionlint", path=PLACE)
     if not found:
-        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin") or "go"
+        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+        if not go:
+            raise lint.Unreachable("actionlint, nor Go to fetch it with,")
         done = lint.run([go, "install", MODULE], env={**os.environ, "GOBIN": str(PLACE.resolve())})
         if done.returncode != 0:
-            raise lint.Missing(f"actionlint ({done.stderr.strip().splitlines()[-1]})")
+            raise lint.Unreachable(f"actionlint ({done.stderr.strip().splitlines()[-1]})")
         found = str(PLACE / "actionlint")
     return found
 
