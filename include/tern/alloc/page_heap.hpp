@@ -136,12 +136,15 @@ class page_heap {
   // and nothing has changed. Requires: s is in use, and no other thread looks it up meanwhile. Thread-safe.
   bool resize(Span* s, std::size_t pages, std::uint8_t size_class) noexcept {
     lock_scope hold{lock_};
+    const std::uintptr_t old_end = s->end();
     if (pages > s->pages && (exceeds_limit_locked(pages - s->pages) || !append_locked(*s, pages - s->pages)))
       return false;
     if (pages < s->pages && !cut_locked(*s, pages)) return false;
+    // The pages that it had keep their entries, unless the class is another one.
+    std::uintptr_t a = s->size_class == size_class ? old_end : s->start;
     s->size_class = size_class;
     const page_entry e{s, s->kind, size_class};
-    for (std::uintptr_t a = s->start; a != s->end(); a += page_bytes) map_.set(a, e);
+    for (; a < s->end(); a += page_bytes) map_.set(a, e);
     return true;
   }
 

@@ -153,6 +153,7 @@ class heap_sampler {
   void for_each_lock(F&& f) noexcept {
     f(lock_);
     f(list_lock_);
+    records_.for_each_lock(f);
   }
 
  private:

@@ -51,8 +51,8 @@ alignas(cache_line_size) inline constinit atomic<const collector_hooks*> install
 inline constexpr std::uint32_t armed_marking = 1;  // the collector marks: all that is said above of `armed`
 inline constexpr std::uint32_t armed_inspection = 2;  // inspect.hpp: a resume is a CAS
 inline constexpr std::uint32_t armed_trace = 4;       // trace.hpp: events are recorded
-inline constexpr std::uint32_t armed_canaries =
-    8;  // stack_pool.hpp: some slots have one; says nothing about resumes, and stays
+// stack_pool.hpp: some slots have a canary; says nothing about resumes, and stays.
+inline constexpr std::uint32_t armed_canaries = 8;
 struct alignas(contended_line_size) armed_line {
   atomic<std::uint32_t> value{0};
 };

@@ -4,8 +4,9 @@
 //             a fiber that never gives up its processor, so it has none.
 // Protocol    Inspector   1. the bit in hooks_armed   2. a barrier in every thread   3. a fiber that waits (wait_what is set): saved ->
 //                         claimed   4. read   5. claimed -> saved, at the end the bit.
-//             Worker      make_ready() clears wait_what, then queues the fiber; whoever takes it out of the queue reads hooks_armed, then switches
-//                         to it - by a CAS saved -> on_cpu where the word is set. A claimed fiber goes to the queue's tail.
+//             Worker      make_ready() clears wait_what, then queues the fiber; whoever takes it out of the queue reads hooks_armed while it lies
+//                         there or after, then switches to it - by a CAS saved -> on_cpu where the word is set. A claimed fiber goes to the
+//                         queue's tail.
 // Invariants  I1 a claimed fiber is not resumed. It was seen waiting after 2: whoever resumes it later cleared wait_what later, and
 //                read hooks_armed after that. If that read missed the bit, the barrier came after it in that thread, so the
 //                clear, which it follows from, was visible at 3: a contradiction. tests/model/sched_inspect_model.cpp.
