@@ -280,46 +280,6 @@ TEST(Allocator, FreedMemoryGoesBackToTheOs) {
   EXPECT_LE(empty + 40 * mib, full);
 }
 
-// A child forked while other threads are inside the allocator finds every structure whole and no lock held.
-TEST(Allocator, ForkedChildrenMayAllocate) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
-  std::atomic<bool> stop{false};
-  std::vector<std::thread> threads;
-  for (unsigned t = 0; t < 2; ++t)
-    threads.emplace_back([&, t] {
-      fast_random random{tern_test::seed() + t};
-      std::vector<void*> blocks;
-      while (!stop) {
-        for (int i = 0; i < 500; ++i) blocks.push_back(tern::allocate(random_size(random)));
-        for (void* p : blocks) tern::deallocate(p);
-        blocks.clear();
-        tern::release_memory();
-      }
-    });
-  const int children = tern_test::scale(60);
-  for (int i = 0; i < children; ++i) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      ::alarm(60);  // a lock that nobody will release must not hang the test
-      for (std::size_t n = 1; n < 4 * mib; n = n * 2 + 1) {
-        auto* p = static_cast<char*>(tern::try_allocate(n));
-        if (p == nullptr) ::_exit(1);
-        p[n - 1] = 1;
-        tern::deallocate(p);
-      }
-      tern::release_memory();
-      [[maybe_unused]] void* kept = tern::allocate(64);
-      ::_exit(tern::allocation_statistics().live >= 64 ? 0 : 2);
-    }
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  }
-  stop = true;
-  for (std::thread& t : threads) t.join();
-}
-
 // In a child: takes memory in blocks of `size` until there is no more, twice, with the same yield, and the heap works after.
 [[noreturn]] void exhaust(std::size_t size) {
   // 300 MiB above what the tests before this one have mapped.

@@ -23,6 +23,7 @@
 // Limits      A block freed twice into one cache is found when it goes back to its span.
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -267,6 +268,7 @@ struct cache_registry {
 
   // The calling thread's own cache, made if it has none. nullptr when there is no memory.
   thread_cache* own_cache() noexcept {
+    register_fork_handlers();
     std::uint32_t key = exit_key.load(memory_order_acquire);  // pairs-with: make_exit_key()
     if (key == 0) {
       if (!make_exit_key()) return nullptr;
@@ -285,20 +287,29 @@ struct cache_registry {
 
   static void on_thread_exit(void* c) noexcept;
 
-  // Before the first cache exists, so that no thread holds a lock of the allocator at a fork that no handler knows of.
+  // Before a thread takes its first lock of the allocator, so that it holds none at a fork that no handler knows of.
   void register_fork_handlers() noexcept {
-    // acquire/release: a thread that skips the registration must find it done.
-    if (TERN_LIKELY(fork_handlers.load(memory_order_acquire))) return;
-    lock_scope hold{exit_key_lock};
-    if (fork_handlers.load(memory_order_relaxed)) return;  // relaxed: written under this lock only
+    std::uint32_t seen = fork_handlers.load(memory_order_acquire);  // pairs-with: the store below
+    if (TERN_LIKELY(seen == registered)) return;
+    const auto process = static_cast<std::uint32_t>(::getpid());
+    // A child of a fork in the midst of this does not wait for a thread that it lacks. Whether the handlers were registered it cannot know;
+    // twice does no harm, see before_fork().
+    while (seen == process || !fork_handlers.compare_exchange_strong(seen, process, memory_order_acquire)) {
+      if (seen == registered) return;
+      futex_waiter::nap(fork_handlers, seen, 20'000);
+      seen = fork_handlers.load(memory_order_acquire);
+    }
     // Without memory for them fork stays as it is without handlers: only a child that allocates is in danger.
     (void)::pthread_atfork(&before_fork, &after_fork, &after_fork);
-    fork_handlers.store(true, memory_order_release);
+    fork_handlers.store(registered, memory_order_release);
   }
   static void before_fork() noexcept;
   static void after_fork() noexcept;
 
-  atomic<bool> fork_handlers{false};
+  static constexpr std::uint32_t registered = ~0u;
+  atomic<std::uint32_t> fork_handlers{0};  // 0, the process whose thread is registering them, or `registered`
+  atomic<pthread_t> fork_holder{};         // the thread that is inside fork
+  unsigned fork_depth = 0;                 // its
 };
 
 inline constinit cache_registry caches;
@@ -328,11 +339,23 @@ void for_each_allocator_lock(F&& f) noexcept {
 
 // The forking thread holds every lock over the fork, so that the child finds each structure whole. What other threads' caches
 // held, and free pages that they were giving to the OS, are lost to the child.
+// Handlers that were registered more than once run as often: the first locks, the last unlocks.
 inline void cache_registry::before_fork() noexcept {
-  for_each_allocator_lock([](spin_lock<>& l) noexcept { l.lock(); });
+  const pthread_t self = ::pthread_self();
+  // relaxed: it equals self only if this thread stored it.
+  if (!::pthread_equal(caches.fork_holder.load(memory_order_relaxed), self))
+    for_each_allocator_lock([](spin_lock<>& l) noexcept { l.lock(); });
+  caches.fork_holder.store(self, memory_order_relaxed);
+  ++caches.fork_depth;
 }
 inline void cache_registry::after_fork() noexcept {
-  for_each_allocator_lock([](spin_lock<>& l) noexcept { l.unlock(); });
+  if (--caches.fork_depth != 0) return;
+  caches.fork_holder.store({}, memory_order_relaxed);
+  // The registry's lock last: in the parent a thread that waits for it would change the list of caches under the walk.
+  for_each_allocator_lock([](spin_lock<>& l) noexcept {
+    if (&l != &caches.lock) l.unlock();
+  });
+  caches.lock.unlock();
 }
 
 // ---- what the layers above use ----
