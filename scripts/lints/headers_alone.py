@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Every header compiles alone without a warning, and can be included twice: the faces with both compilers, the others with clang.
+"""Every header compiles alone without a warning, and can be included twice: the faces with both compilers, the others with GCC.
 
-What a header forgets to include does not depend on the compiler, and the tests compile all of them with GCC.
+What a header forgets to include does not depend on the compiler, GCC takes half of clang's time, and clang builds the tests under TSan.
 
 A header for one CPU (by its name: *_x86_64.hpp, *_aarch64.hpp) is compiled for that CPU, where a compiler for it is here.
 """
@@ -34,7 +34,7 @@ def compile_one(root, compiler, header):
 def compilers_for(header):
     cpu = lint.cpu_of(header)
     if cpu in ("", platform.machine()):
-        return COMPILERS if header.count("/") == 1 else COMPILERS[1:]
+        return COMPILERS if header.count("/") == 1 else COMPILERS[:1]
     cross = f"{cpu}-linux-gnu-g++"
     return [cross] if shutil.which(cross) else []
 
@@ -50,7 +50,9 @@ EXAMPLES = [
     ("clean", {"include/tern/ds/a.hpp": "#pragma once\n#include <vector>\ninline std::vector<int> f() { return {}; }\n"}, None),
     ("needs another header", {"include/tern/a.hpp": "#pragma once\ninline std::vector<int> f() { return {}; }\n"},
      "a.hpp:1: g++"),
-    ("needs another header, clang", {"include/tern/ds/a.hpp": "#pragma once\ninline std::vector<int> f() { return {}; }\n"},
+    ("needs another header, not a face", {"include/tern/ds/a.hpp": "#pragma once\ninline std::vector<int> f() { return {}; }\n"},
+     "a.hpp:1: g++"),
+    ("a face, with clang too", {"include/tern/a.hpp": "#pragma once\ninline std::vector<int> f() { return {}; }\n"},
      "a.hpp:1: clang++-19"),
     ("no guard", {"include/tern/ds/a.hpp": "struct a {};\n"}, "redefinition"),
     ("for this CPU", {f"include/tern/arch/a_{platform.machine()}.hpp": "struct a {};\n"}, "redefinition"),
