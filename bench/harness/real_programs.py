@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Whole programs under libtern-malloc.so, under glibc's malloc and under the peers.
 
-    real_programs.py BUILD [--rounds N] [--out FILE]   run them; the result is a file of schema tern.programs/1
-    real_programs.py --table FILE                      its table, as Markdown
+    real_programs.py BUILD [--rounds N] [--only REGEX] [--out FILE]   run them; the result is a file of schema tern.programs/1
+    real_programs.py --table FILE                                     its table, as Markdown
 
 A round runs a program once under each allocator, in an order that the seed decides. A program that fails is recorded with what it said, one that
 is not installed as skipped. Time is user and system time of the program with its children.
@@ -13,7 +13,9 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -148,7 +150,7 @@ def host_of(build):
     return {k.removeprefix("tern_"): v for k, v in context.items() if k.startswith("tern_")}
 
 
-def measure(build, rounds, seed):
+def measure(build, rounds, seed, only):
     libraries = {"tern_preload": build / "src/libtern-malloc.so", "glibc": "",
                  **{n: build / f"bench/peers/lib{f}.so" for n, f in
                     (("mimalloc", "mimalloc"), ("jemalloc", "jemalloc"), ("tcmalloc", "tcmalloc_minimal"))}}
@@ -158,6 +160,8 @@ def measure(build, rounds, seed):
     order, entries = random.Random(seed), []
     with tempfile.TemporaryDirectory() as folder:
         for name, program in programs(pathlib.Path(folder)).items():
+            if not re.search(only, name):
+                continue
             entry = {"name": name, "runs": []}
             entries.append(entry)
             if reason := program.missing():
@@ -208,6 +212,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--only", default="", help="programs whose name has this in it")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--table", type=pathlib.Path)
@@ -218,7 +223,10 @@ def main():
         return
     if given.build is None:
         parser.error("BUILD or --table FILE")
-    document = measure(given.build.resolve(), given.rounds, given.seed)
+    # What a shell starts in the background ignores these, and its children then do; python3's own tests send them.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    document = measure(given.build.resolve(), given.rounds, given.seed, given.only)
     if given.out is not None:
         given.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(table(document))
