@@ -248,7 +248,7 @@ CLI::App* add_export(CLI::App& app, arguments& args) {
 CLI::App* add_rates(CLI::App& app, arguments& args) {
   CLI::App* verb =
       app.add_subcommand("rates", "How often the gate is wrong, from trials whose truth is known");
-  verb->add_option("TRIALS", args.shown, "what scripts/cmake/gate_trials.py leaves")->required();
+  verb->add_option("TRIALS", args.shown, "what bench/harness/gate_trials.py leaves")->required();
   verb->footer("example: ternbench rates results/gate-evaluation/trials.jsonl");
   return verb;
 }

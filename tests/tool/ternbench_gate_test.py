@@ -319,11 +319,11 @@ class measuring(tool_test):
 
 
 class trials(tool_test):
-    """scripts/cmake: other links of a build, and the slow-downs of the evaluation"""
+    """bench/harness: other links of a build, and the slow-downs of the evaluation"""
 
     def setUp(self):
         super().setUp()
-        sys.path.insert(0, str(ROOT / "scripts" / "cmake"))
+        sys.path.insert(0, str(ROOT / "bench" / "harness"))
 
     def test_slow_downs_find_their_place(self):
         import gate_trials
