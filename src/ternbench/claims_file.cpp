@@ -132,7 +132,8 @@ std::vector<claim> load_claims(const std::vector<std::filesystem::path>& files) 
   for (const std::filesystem::path& file : files) {
     const std::string label = file.string();
     const std::string text = read_file(file);
-    const ordered_json document = parse_json(text, label);
+    ordered_json document = parse_json(text, label);
+    make_printable(document);
     if (schema_of(document, label) != "claims")
       throw tool_error(fmt::format("{}: is not a file of claims (schema tern.claims/1)", label));
     mistakes wrong(label, text);

@@ -65,7 +65,8 @@ bool gate_config::allows(const std::string& row, const std::string& change) cons
 
 gate_config load_gate_config(const std::filesystem::path& file) {
   const std::string text = read_file(file);
-  const ordered_json document = parse_json(text, file.string());
+  ordered_json document = parse_json(text, file.string());
+  make_printable(document);
   if (schema_of(document, file.string()) != "gate")
     throw tool_error(fmt::format("{}: is not a gate configuration (schema tern.gate/1)", file.string()));
   mistakes wrong(file.string(), text);

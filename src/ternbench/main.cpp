@@ -408,7 +408,7 @@ int main_of(int argc, char** argv) {
   } catch (const tool_error& e) {
     std::istringstream lines(e.what());
     for (std::string line; std::getline(lines, line);)
-      fmt::print(stderr, "ternbench {}: {}\n", verb->get_name(), line);
+      fmt::print(stderr, "ternbench {}: {}\n", verb->get_name(), printable(line));
     return static_cast<int>(e.code());
   } catch (const std::exception& e) {
     fmt::print(stderr, "ternbench {}: internal error: {}\n", verb->get_name(), e.what());

@@ -432,6 +432,7 @@ HEAD_MUTANTS = {
     "another library": (edit("context", "library_version", value="1.9.0"), 0, "differs: library_version: 1.7.1 -> 1.9.0"),
     "a library with assertions": (edit("context", "library_build_type", value="debug"), 0, "library_build_type: release -> debug"),
     "no repetitions": (edit("benchmarks", value=[]), 4, "have no row in common"),
+    "no repetitions of a row": (each_row(ROW, iterations=0, real_time=0.0, repetitions=0), 2, f"unmeasured: {ROW}: head has no time above zero"),
     "a repetition twice": (edit(*ENTRY, "repetition_index", value=2), 1, f'row "{ROW}" has repetition 2 twice'),
     "a negative time": (edit(*ENTRY, "real_time", value=-20.0), 2, f"errored: {ROW}: a time of head is not above zero"),
     "a time of zero": (each_row(ROW, real_time=0.0), 2, f"unmeasured: {ROW}: head has no time above zero"),
