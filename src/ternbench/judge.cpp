@@ -278,7 +278,13 @@ class judging {
     };
     share(verdict::invalid, config_.settings.invalid_share, "invalid");
     share(verdict::inconclusive, config_.settings.inconclusive_share, "inconclusive");
-    if (judged == 0 && result_.rows.empty()) result_.invalid.emplace_back("nothing was judged");
+    const bool any_time = std::any_of(result_.rows.begin(), result_.rows.end(),
+                                      [](const judged_row& row) { return !row.exact; });
+    if (judged == 0 && (any_time || result_.rows.empty())) {
+      result_.invalid.push_back(any_time ? fmt::format("nothing was judged: all {} rows are too noisy here",
+                                                       result_.count(verdict::advisory))
+                                         : "nothing was judged");
+    }
     if (unknown > 0) {
       result_.notes.push_back(
           fmt::format("no noise was learnt of {} rows on {}: their floor is {:.0f}% (ternbench calibrate)",

@@ -71,6 +71,11 @@ class verdicts(tool_test):
         self.assertRegex(out, r"advisory[^\n]*\(1\)\n  gc/alloc/tern .*22%\n.*a slow-down of \d+% would show")
         self.gate(self.duet(head={"sched/yield/tern": 1.15}), code=2)
 
+    def test_a_machine_too_noisy_for_every_row_gives_no_verdict(self):
+        self.config(floors={"x86_64": {"machine": "box", "runs": 4, "rows": {row: 0.2 for row in files.ROWS}}})
+        out = self.gate(self.duet(head={"sched/yield/tern": 2}), code=3).stdout
+        self.assertTrue(out.startswith("INCONCLUSIVE: nothing was judged: all 6 rows are too noisy here\n"), out)
+
     def test_base_that_moves_against_itself_is_invalid(self):
         out = self.gate(self.duet(again={"sched/yield/tern": 1.06}, head={"sched/yield/tern": 1.3})).stdout
         self.assertRegex(out, r"INVALID[^\n]*\(1\)\n  sched/yield/tern ")
