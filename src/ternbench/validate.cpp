@@ -50,7 +50,8 @@ exit_code validate(const std::vector<fs::path>& paths) {
       action();
     } catch (const tool_error& e) {
       std::istringstream lines(e.what());
-      for (std::string line; std::getline(lines, line);) fmt::print(stderr, "ternbench validate: {}\n", printable(line));
+      for (std::string line; std::getline(lines, line);)
+        fmt::print(stderr, "ternbench validate: {}\n", printable(line));
       code = exit_code::failed;
     }
   };
