@@ -1,7 +1,9 @@
 #include "bench/harness/host_facts.hpp"
 
+#include <linux/perf_event.h>
 #include <sched.h>
 #include <sys/personality.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -226,6 +228,19 @@ std::optional<bool> find_emulation(const maybe_text& arch, std::string_view cpui
   return false;
 }
 
+bool can_count_cycles() {
+  perf_event_attr attributes{};
+  attributes.type = PERF_TYPE_HARDWARE;
+  attributes.size = sizeof attributes;
+  attributes.config = PERF_COUNT_HW_CPU_CYCLES;
+  attributes.exclude_kernel = 1;
+  attributes.exclude_hv = 1;
+  const long descriptor = syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0UL);
+  if (descriptor < 0) return false;
+  close(static_cast<int>(descriptor));
+  return true;
+}
+
 /// One list of names for every form of the facts.
 template <class Facts, class Fn>
 void for_each_fact(Facts& f, Fn&& fn) {
@@ -247,6 +262,7 @@ void for_each_fact(Facts& f, Fn&& fn) {
   fn("virtualized", f.virtualized);
   fn("hypervisor", f.hypervisor);
   fn("emulated", f.emulated);
+  fn("hardware_counters", f.hardware_counters);
   fn("compiler", f.compiler);
   fn("flags", f.flags);
   fn("build_type", f.build_type);
@@ -293,6 +309,7 @@ host_facts collect_host_facts() {
     f.cpu_model = cpu_model(cpuinfo);
     if (const maybe_text mhz = find_line(cpuinfo, "cpu MHz")) f.mhz = parse_number<double>(*mhz);
     const virtualization v = find_virtualization(cpuinfo);
+    f.hardware_counters = can_count_cycles();
     f.virtualized = v.present;
     f.hypervisor = v.name;
   }

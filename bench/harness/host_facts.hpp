@@ -33,11 +33,12 @@ struct host_facts {
   std::optional<bool> virtualized;           // runs under a hypervisor
   std::optional<std::string> hypervisor;     // its name, where it tells
   std::optional<bool> emulated;              // another architecture's instructions are interpreted
-  std::optional<std::string> compiler;       // of this binary
-  std::optional<std::string> flags;          // of this binary, without any that holds a path
-  std::optional<std::string> build_type;     // CMake's
-  std::optional<std::string> git_sha;        // of the tree when this binary was built
-  std::optional<bool> dirty;                 // tracked files differed from git_sha
+  std::optional<bool> hardware_counters;  // a cycle counter of the CPU can be opened; absent under emulation
+  std::optional<std::string> compiler;    // of this binary
+  std::optional<std::string> flags;       // of this binary, without any that holds a path
+  std::optional<std::string> build_type;  // CMake's
+  std::optional<std::string> git_sha;     // of the tree when this binary was built
+  std::optional<bool> dirty;              // tracked files differed from git_sha
 };
 
 /// Reads /proc, /sys and the build's own record. Never throws for an unreadable fact. About a millisecond.

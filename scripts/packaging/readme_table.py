@@ -5,7 +5,8 @@
     readme_table.py --check TERNBENCH  exit 1 where a table differs
 
 A table stands between `<!-- table: RUN SELECTION -->` and `<!-- end -->`: RUN is the run's directory, SELECTION what
-`ternbench show --select` is given.
+`ternbench show --select` is given. Between `<!-- claims: RUN COUNT -->` and `<!-- end -->` stand the COUNT verdicts of
+`ternbench claims` that are farthest from what was claimed.
 """
 import pathlib
 import re
@@ -13,16 +14,17 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TABLE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.S)
+TABLE = re.compile(r"(<!-- (table|claims): (\S+) (\S+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def rendered(ternbench, match):
-    run, selection = match.group(2), match.group(3)
-    command = [ternbench, "show", run, "--format", "markdown", "--select", selection]
+    what, run, argument = match.group(2, 3, 4)
+    verb, option = ("show", "--select") if what == "table" else ("claims", "--surprises")
+    command = [ternbench, verb, run, "--format", "markdown", option, argument]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if result.returncode != 0:
         sys.exit(f"readme_table: {result.stderr.strip()}")
-    return match.group(1) + result.stdout.strip() + "\n" + match.group(4)
+    return match.group(1) + result.stdout.strip() + "\n" + match.group(5)
 
 
 def main(arguments):

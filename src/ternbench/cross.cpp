@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "show.hpp"
 
 namespace ternbench {
 namespace {
-
-constexpr std::array references{"pthread", "malloc", "shared_ptr"};
 
 bool is_emulated(const run_data& run) { return run.host.emulated == std::optional<bool>(true); }
 
@@ -41,7 +38,9 @@ std::vector<crossed_row> cross_runs(const std::vector<run_data>& runs) {
     for (const shown_group& g : group_rows(run, {})) {
       for (const row_data* baseline : g.rows) {
         const std::string& reference = baseline->parts.subject;
-        if (std::find(references.begin(), references.end(), reference) == references.end()) continue;
+        if (std::find(reference_baselines.begin(), reference_baselines.end(), reference) ==
+            reference_baselines.end())
+          continue;
         for (const row_data* subject : g.rows) {
           if (subject->role != "subject") continue;
           std::vector<double> ratios = ratios_by_repetition(*subject, *baseline);

@@ -1,9 +1,6 @@
 #include "doctor.hpp"
 
 #include <fmt/format.h>
-#include <linux/perf_event.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -13,19 +10,6 @@ namespace ternbench {
 namespace {
 
 using state = finding::state;
-
-std::optional<bool> can_count_cycles() {
-  perf_event_attr attributes{};
-  attributes.type = PERF_TYPE_HARDWARE;
-  attributes.size = sizeof attributes;
-  attributes.config = PERF_COUNT_HW_CPU_CYCLES;
-  attributes.exclude_kernel = 1;
-  attributes.exclude_hv = 1;
-  const long descriptor = syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0UL);
-  if (descriptor < 0) return false;
-  close(static_cast<int>(descriptor));
-  return true;
-}
 
 }  // namespace
 
@@ -59,7 +43,6 @@ live_facts collect_live_facts() {
     constexpr double kib = 1024;
     if (whole && free) f.swap_used = (*whole - *free) * kib;
   }
-  f.perf_hardware = can_count_cycles();
   return f;
 }
 
@@ -155,11 +138,11 @@ std::vector<finding> diagnose(const tern_bench::host_facts& host, const live_fac
     add(*live.swap_used > 0 ? state::warn : state::ok, "swap", format_bytes(*live.swap_used) + " in use",
         "swapoff -a, or free memory first");
   }
-  if (!live.perf_hardware) {
+  if (!host.hardware_counters) {
     add(state::unknown, "perf counters", "cannot be told");
   } else {
-    add(*live.perf_hardware ? state::ok : state::warn, "perf counters",
-        *live.perf_hardware
+    add(*host.hardware_counters ? state::ok : state::warn, "perf counters",
+        *host.hardware_counters
             ? "cycles can be counted"
             : fmt::format("none{}", live.perf_paranoid
                                         ? fmt::format(" (perf_event_paranoid = {})", *live.perf_paranoid)

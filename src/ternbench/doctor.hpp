@@ -19,11 +19,10 @@ struct finding {
 
 /// What changes from moment to moment, and so is no host fact.
 struct live_facts {
-  std::optional<double> load;         // 1-minute average
-  std::optional<double> steal;        // share of CPU time since boot that the hypervisor gave to others
-  std::optional<double> swap_used;    // bytes
-  std::optional<int> perf_paranoid;   // kernel.perf_event_paranoid
-  std::optional<bool> perf_hardware;  // a hardware cycle counter can be opened
+  std::optional<double> load;        // 1-minute average
+  std::optional<double> steal;       // share of CPU time since boot that the hypervisor gave to others
+  std::optional<double> swap_used;   // bytes
+  std::optional<int> perf_paranoid;  // kernel.perf_event_paranoid
 };
 [[nodiscard]] live_facts collect_live_facts();
 

@@ -87,7 +87,8 @@ std::vector<duet_line> read_duet_lines(const std::filesystem::path& directory,
     const auto end = text.find('\n', start);
     if (end == std::string::npos) break;  // cut off while it was written
     const std::string label = fmt::format("{}:{}", file.string(), ++number);
-    const ordered_json object = parse_json(std::string_view(text).substr(start, end - start), label);
+    ordered_json object = parse_json(std::string_view(text).substr(start, end - start), label);
+    make_printable(object);
     start = end + 1;
     duet_line line;
     try {
@@ -111,7 +112,8 @@ std::vector<duet_line> read_duet_lines(const std::filesystem::path& directory,
 
 duet_data load_duet(const std::filesystem::path& directory) {
   const std::string label = (directory / "duet.json").string();
-  const ordered_json document = read_json(directory / "duet.json");
+  ordered_json document = read_json(directory / "duet.json");
+  make_printable(document);
   if (schema_of(document, label) != "duet") throw tool_error(fmt::format("{}: is not a duet", label));
   if (const auto errors = schema_errors("duet", document); !errors.empty())
     throw tool_error(fmt::format("{}: not a valid duet file: {}", label, errors.front()));

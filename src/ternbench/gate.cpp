@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 namespace ternbench {
 namespace {
@@ -63,6 +64,34 @@ std::vector<const judged_row*> rows_with(const judgement& j, verdict v) {
 }
 
 std::string rows_of_text(std::size_t count) { return fmt::format("{} row{}", count, count == 1 ? "" : "s"); }
+
+std::string row_text(const judged_row& row) {
+  std::string name = full_name(row);
+  std::string out;
+  if (width_of(name) > row_width) out = "  " + std::exchange(name, "") + "\n";
+  out += "  " + pad_right(name, row_width) + pad_left(format_value(row.base_value, row.what->in), 9) +
+         pad_left(format_value(row.head_value, row.what->in), 10) +
+         pad_left(format_ratio(row.change.estimate), 8) + "  " + pad_right(format_interval(row.change), 17) +
+         pad_left(floor_text(row), 6) + "\n";
+  if (const std::string text = remark(row); !text.empty())
+    out += "      " + wrap(text, table_width - 6, "      ") + "\n";
+  return out;
+}
+
+/// What fails first, then what is allowed.
+std::string faults_text(const judgement& j, const palette& colours) {
+  std::string out;
+  for (const bool allowed : {false, true}) {
+    for (const inventory_fault& f : j.faults) {
+      if (f.allowed != allowed) continue;
+      const std::string line = wrap(fmt::format("{}: {}: {}{}", f.change, f.row, f.text,
+                                                allowed && f.change != "new" ? " (allowed)" : ""),
+                                    table_width, "  ");
+      out += (allowed ? line : colours.bad(line)) + "\n";
+    }
+  }
+  return out;
+}
 
 std::string markdown_row(const judged_row& row, bool with_verdict) {
   std::string cells =
@@ -137,29 +166,9 @@ std::string render(const judgement& j, bool all, const palette& colours) {
                                      : colours.warn(title)) +
            "\n";
     if (v == verdict::ok && !all) continue;
-    for (const judged_row* row : rows) {
-      std::string name = full_name(*row);
-      if (width_of(name) > row_width) {
-        out += "  " + name + "\n";
-        name.clear();
-      }
-      out += "  " + pad_right(name, row_width) + pad_left(format_value(row->base_value, row->what->in), 9) +
-             pad_left(format_value(row->head_value, row->what->in), 10) +
-             pad_left(format_ratio(row->change.estimate), 8) + "  " +
-             pad_right(format_interval(row->change), 17) + pad_left(floor_text(*row), 6) + "\n";
-      if (const std::string text = remark(*row); !text.empty())
-        out += "      " + wrap(text, table_width - 6, "      ") + "\n";
-    }
+    for (const judged_row* row : rows) out += row_text(*row);
   }
-  for (const bool allowed : {false, true}) {
-    for (const inventory_fault& f : j.faults) {
-      if (f.allowed != allowed) continue;
-      const std::string line = wrap(fmt::format("{}: {}: {}{}", f.change, f.row, f.text,
-                                                allowed && f.change != "new" ? " (allowed)" : ""),
-                                    table_width, "  ");
-      out += (allowed ? line : colours.bad(line)) + "\n";
-    }
-  }
+  out += faults_text(j, colours);
   for (const std::string& reason : j.invalid)
     out += colours.warn(wrap("no verdict: " + reason, table_width, "  ")) + "\n";
   for (const std::string& note : j.notes) out += wrap("note: " + note, table_width, "  ") + "\n";

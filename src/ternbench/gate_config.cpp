@@ -9,9 +9,8 @@
 
 #include "error.hpp"
 #include "json_io.hpp"
-#include "row_name.hpp"
+#include "mistakes.hpp"
 #include "schema_check.hpp"
-#include "schema_id.hpp"
 
 namespace ternbench {
 namespace {
@@ -25,55 +24,6 @@ bool is_day(const std::string& text) {
   const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
   const int days[] = {31, leap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
   return month >= 1 && month <= 12 && day >= 1 && day <= days[month - 1];
-}
-
-/// Collects what is wrong, with its line.
-class mistakes {
- public:
-  mistakes(std::string label, std::string_view text) : label_(std::move(label)), text_(text) {}
-
-  void add(const std::string& pointer, const std::string& what) {
-    found_.emplace_back(line_of(text_, pointer), pointer + ": " + what);
-  }
-  void end() {
-    if (found_.empty()) return;
-    std::stable_sort(found_.begin(), found_.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::string all;
-    for (const auto& [line, what] : found_)
-      all += fmt::format("{}{}:{}: {}", all.empty() ? "" : "\n", label_, line, what);
-    throw tool_error(all);
-  }
-
- private:
-  std::string label_;
-  std::string_view text_;
-  std::vector<std::pair<std::size_t, std::string>> found_;
-};
-
-/// Of the schema's complaints those about the innermost values: the ones around them only repeat them.
-void add_schema_errors(const std::vector<std::string>& errors, mistakes& wrong) {
-  const auto place = [](const std::string& line) { return line.substr(0, line.find(": ")); };
-  for (const std::string& line : errors) {
-    const std::string pointer = place(line);
-    const bool repeats = std::any_of(errors.begin(), errors.end(), [&](const std::string& other) {
-      const std::string inner = place(other);
-      return inner != pointer && (pointer == "/" || inner.starts_with(pointer + "/"));
-    });
-    constexpr std::string_view unknown = "Object contains a property that could not be validated";
-    const std::string what = line.substr(pointer.size() + 2);
-    const std::string place_here = pointer == "/" ? "" : pointer;
-    if (what.starts_with(unknown)) {
-      const auto open = what.find_last_of('\'', what.size() - 3);
-      const std::string key =
-          place_here + "/" + escape_step(what.substr(open + 1, what.rfind('\'') - open - 1));
-      const bool known = std::any_of(errors.begin(), errors.end(),
-                                     [&](const std::string& other) { return place(other).starts_with(key); });
-      if (!known) wrong.add(key, "unknown key");
-    } else if (!repeats) {
-      wrong.add(place_here, what);
-    }
-  }
 }
 
 void check_rows(const ordered_json& document, const gate_config& config, mistakes& wrong) {
@@ -115,11 +65,12 @@ bool gate_config::allows(const std::string& row, const std::string& change) cons
 
 gate_config load_gate_config(const std::filesystem::path& file) {
   const std::string text = read_file(file);
-  const ordered_json document = parse_json(text, file.string());
+  ordered_json document = parse_json(text, file.string());
+  make_printable(document);
   if (schema_of(document, file.string()) != "gate")
     throw tool_error(fmt::format("{}: is not a gate configuration (schema tern.gate/1)", file.string()));
   mistakes wrong(file.string(), text);
-  add_schema_errors(schema_errors("gate", document), wrong);
+  wrong.add_schema_errors(schema_errors("gate", document));
   wrong.end();
 
   gate_config config;

@@ -178,6 +178,25 @@ ordered_json parse_json(std::string_view text, const std::string& label) {
   return value;
 }
 
+std::string printable(std::string text) {
+  constexpr auto is = [](char c, unsigned char least, unsigned char most) {
+    return static_cast<unsigned char>(c) >= least && static_cast<unsigned char>(c) <= most;
+  };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (is(text[i], 0, 0x1f) || text[i] == 0x7f) text[i] = ' ';
+    // U+0080 to U+009F are control characters as well: two bytes in UTF-8.
+    if (is(text[i], 0xc2, 0xc2) && i + 1 < text.size() && is(text[i + 1], 0x80, 0x9f))
+      text[i] = text[i + 1] = ' ';
+  }
+  return text;
+}
+
+void make_printable(ordered_json& value) {
+  if (value.is_string()) value = printable(value.get<std::string>());
+  if (!value.is_structured()) return;
+  for (ordered_json& inner : value) make_printable(inner);
+}
+
 std::string text_at(const ordered_json& object, const char* key) {
   const auto at = object.find(key);
   return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();

@@ -19,6 +19,11 @@ using ordered_json = nlohmann::ordered_json;
 /// nowhere, the line of the last value on its way.
 [[nodiscard]] std::size_t line_of(std::string_view text, std::string_view pointer);
 
+/// `text` with a space in place of each control character: what stands in a file may be shown on a terminal, which obeys those.
+[[nodiscard]] std::string printable(std::string text);
+/// The same for every text in `value`, however deep; keys stay.
+void make_printable(ordered_json& value);
+
 /// The text at `key`, or nothing where there is none.
 [[nodiscard]] std::string text_at(const ordered_json& object, const char* key);
 

@@ -87,28 +87,29 @@ class judging {
     for (const lone_metric& m : c.missing_metrics)
       fault(m.row->name, "unmeasured", fmt::format("head has no {}", m.what->name));
     for (const row_data& row : base_.rows) {
-      const row_data* other = head_.find(row.name);
-      if (other == nullptr) continue;
-      const auto mute = [](const row_data& r) {
-        const auto& all = shown_metrics();
-        return std::none_of(all.begin(), all.end(), [&](const metric& m) { return r.has(m); }) &&
-               r.error_text().empty() && r.skip_reason().empty();
-      };
-      if (mute(row) || mute(*other)) {
-        fault(row.name, "unmeasured",
-              fmt::format("{} has no time above zero", mute(*other) ? "head" : "base"));
-      } else if (other->has(shown_metrics().front()) &&
-                 other->samples.size() > other->values(shown_metrics().front()).size() &&
-                 other->error_text().empty() && other->skip_reason().empty()) {
-        fault(row.name, "errored", "a time of head is not above zero");
-      }
-      std::set<double> sums = counter_values(row, "checksum");
-      sums.merge(counter_values(*other, "checksum"));
-      if (sums.size() > 1) {
-        fault(
-            row.name, "checksum",
+      if (const row_data* other = head_.find(row.name)) inspect(row, *other);
+    }
+  }
+
+  /// What a row of both says of itself: whether it measured something, and the same thing.
+  void inspect(const row_data& ours, const row_data& theirs) {
+    const metric& time = shown_metrics().front();
+    const auto whole = [](const row_data& r) { return r.error_text().empty() && r.skip_reason().empty(); };
+    const auto mute = [&](const row_data& r) {
+      const auto& all = shown_metrics();
+      return whole(r) && std::none_of(all.begin(), all.end(), [&](const metric& m) { return r.has(m); });
+    };
+    if (mute(ours) || mute(theirs)) {
+      fault(ours.name, "unmeasured",
+            fmt::format("{} has no time above zero", mute(theirs) ? "head" : "base"));
+    } else if (theirs.has(time) && theirs.samples.size() > theirs.values(time).size() && whole(theirs)) {
+      fault(ours.name, "errored", "a time of head is not above zero");
+    }
+    std::set<double> sums = counter_values(ours, "checksum");
+    sums.merge(counter_values(theirs, "checksum"));
+    if (sums.size() > 1) {
+      fault(ours.name, "checksum",
             fmt::format("{:.0f} and {:.0f}: it no longer computes the same", *sums.begin(), *sums.rbegin()));
-      }
     }
   }
 
@@ -277,7 +278,13 @@ class judging {
     };
     share(verdict::invalid, config_.settings.invalid_share, "invalid");
     share(verdict::inconclusive, config_.settings.inconclusive_share, "inconclusive");
-    if (judged == 0 && result_.rows.empty()) result_.invalid.emplace_back("nothing was judged");
+    const bool any_time = std::any_of(result_.rows.begin(), result_.rows.end(),
+                                      [](const judged_row& row) { return !row.exact; });
+    if (judged == 0 && (any_time || result_.rows.empty())) {
+      result_.invalid.push_back(any_time ? fmt::format("nothing was judged: all {} rows are too noisy here",
+                                                       result_.count(verdict::advisory))
+                                         : "nothing was judged");
+    }
     if (unknown > 0) {
       result_.notes.push_back(
           fmt::format("no noise was learnt of {} rows on {}: their floor is {:.0f}% (ternbench calibrate)",

@@ -8,6 +8,7 @@
 #include <map>
 #include <sstream>
 
+#include "claims.hpp"
 #include "compare.hpp"
 #include "count.hpp"
 #include "cross.hpp"
@@ -27,7 +28,7 @@ namespace {
 
 constexpr const char* exit_codes =
     "exit codes (one meaning each, for every verb):\n"
-    "  0    done (compare: both were read, whatever the difference; gate: pass)\n"
+    "  0    done (compare, claims: all was read, whatever it says; gate: pass)\n"
     "  1    usage error, unreadable or invalid input, or the tool could not do its work\n"
     "  2    gate: a regression, or a row that is missing, renamed or broken; it wins over 3\n"
     "  3    gate: no verdict: the duet is incomplete, too noisy, or the host changed\n"
@@ -56,6 +57,7 @@ struct arguments {
   calibrate_options calibrate;
   report_options report;
   count_options count;
+  claims_options claims;
 };
 
 std::vector<std::string> words_of(const std::string& line) {
@@ -112,6 +114,11 @@ exit_code do_cross(const arguments& args) {
   for (const auto& file : args.files) runs.push_back(load_run(file));
   std::fputs(render(runs, cross_runs(runs), palette::for_descriptor(STDOUT_FILENO)).c_str(), stdout);
   return exit_code::ok;
+}
+
+exit_code do_claims(arguments& args) {
+  args.claims.markdown = args.format == "markdown";
+  return claims(args.claims);
 }
 
 exit_code do_export(const arguments& args) {
@@ -209,6 +216,11 @@ CLI::App* add_report(CLI::App& app, arguments& args) {
   verb->add_option("RUN", args.report.runs, "runs, oldest first; the last one has the tables")->required();
   verb->add_option("--out", args.report.out, "the page")->capture_default_str();
   verb->add_option("--markdown", args.report.markdown, "write a Markdown summary there as well");
+  verb->add_option(
+          "--claims", args.report.claims,
+          "answer the claims of this file (default: results/claims.json where there is one); again for more")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->footer("example: ternbench report results/before results/after --out report.html");
   return verb;
 }
@@ -218,6 +230,26 @@ CLI::App* add_cross(CLI::App& app, arguments& args) {
       app.add_subcommand("cross", "Machines side by side: each subject against its baseline there");
   verb->add_option("RUN", args.files, "runs, one per machine")->required()->expected(2, 26);
   verb->footer("example: ternbench cross results/baselines/x86_64 results/20260102T030405Z-aarch64-n1");
+  return verb;
+}
+
+CLI::App* add_claims(CLI::App& app, arguments& args) {
+  CLI::App* verb =
+      app.add_subcommand("claims", "Published claims beside what a run measured, with a verdict");
+  verb->add_option("RUN", args.claims.run, "run directory, summary.json or Google Benchmark file")
+      ->required();
+  verb->add_option("--claims", args.claims.files,
+                   "a file of claims (default: results/claims.json); again for more of them")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_option("--format", args.format, "text or markdown")
+      ->check(CLI::IsMember({"text", "markdown"}))
+      ->capture_default_str();
+  verb->add_option("--surprises", args.claims.surprises,
+                   "only so many: the claims that do not hold, the farthest first")
+      ->check(CLI::Range(1, 1000));
+  verb->footer(
+      "example: ternbench claims results/baselines/x86_64 --claims results/claims.json --claims mine.json");
   return verb;
 }
 
@@ -248,7 +280,7 @@ CLI::App* add_export(CLI::App& app, arguments& args) {
 CLI::App* add_rates(CLI::App& app, arguments& args) {
   CLI::App* verb =
       app.add_subcommand("rates", "How often the gate is wrong, from trials whose truth is known");
-  verb->add_option("TRIALS", args.shown, "what scripts/cmake/gate_trials.py leaves")->required();
+  verb->add_option("TRIALS", args.shown, "what bench/harness/gate_trials.py leaves")->required();
   verb->footer("example: ternbench rates results/gate-evaluation/trials.jsonl");
   return verb;
 }
@@ -352,6 +384,7 @@ int main_of(int argc, char** argv) {
   add(add_gate, [](arguments& a, const CLI::App&) { return gate(a.gate); });
   add(add_calibrate, do_calibrate);
   add(add_report, [](arguments& a, const CLI::App&) { return report(a.report); });
+  add(add_claims, [](arguments& a, const CLI::App&) { return do_claims(a); });
   add(add_cross, [](arguments& a, const CLI::App&) { return do_cross(a); });
   add(add_count, [](arguments& a, const CLI::App&) { return count(a.count); });
   add(add_export, [](arguments& a, const CLI::App&) { return do_export(a); });
@@ -375,7 +408,7 @@ int main_of(int argc, char** argv) {
   } catch (const tool_error& e) {
     std::istringstream lines(e.what());
     for (std::string line; std::getline(lines, line);)
-      fmt::print(stderr, "ternbench {}: {}\n", verb->get_name(), line);
+      fmt::print(stderr, "ternbench {}: {}\n", verb->get_name(), printable(line));
     return static_cast<int>(e.code());
   } catch (const std::exception& e) {
     fmt::print(stderr, "ternbench {}: internal error: {}\n", verb->get_name(), e.what());

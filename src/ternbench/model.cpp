@@ -34,6 +34,44 @@ double number_at(const ordered_json& object, const char* key, const std::string&
   return at->get<double>();
 }
 
+void read_context(const ordered_json& context, run_data& run, const std::string& label) {
+  run.schema = text_at(context, "tern_schema");
+  if (!run.schema.empty()) require_schema(run.schema, "tern.summary", label);
+  run.date = text_at(context, "date");
+  run.machine = text_at(context, "tern_machine");
+  run.mode = text_at(context, "tern_mode");
+  run.host = tern_bench::from_context(json(context));
+  for (const auto& [key, value] : context.items()) {
+    const bool version =
+        key == "library_version" || key == "library_build_type" || key.starts_with("tern_subject_");
+    if (version && value.is_string()) run.versions[key] = value.get<std::string>();
+  }
+}
+
+/// Adds a sample to its row, and the row where it is the first; `index` has the places of the rows.
+void read_entry(const ordered_json& entry, run_data& run, std::map<std::string, std::size_t>& index,
+                const std::string& label) {
+  if (!entry.is_object() || text_at(entry, "name").empty())
+    throw tool_error(fmt::format("{}: an entry of \"benchmarks\" has no name", label));
+  if (text_at(entry, "run_type") == "aggregate" || entry.contains("aggregate_name")) return;
+  const std::string name = strip_suffixes(text_at(entry, "name"));
+  const auto [at, added] = index.emplace(name, run.rows.size());
+  if (added) {
+    row_data row{name, parse_row_name(name), text_at(entry, "tern_role"), {}};
+    if (row.role.empty()) row.role = default_role(row.parts.subject);
+    run.rows.push_back(std::move(row));
+  }
+  row_data& row = run.rows[at->second];
+  sample s = to_sample(entry, label);
+  if (!entry.contains("repetition_index")) s.repetition = static_cast<std::int64_t>(row.samples.size());
+  const bool twice = std::any_of(row.samples.begin(), row.samples.end(),
+                                 [&](const sample& other) { return other.repetition == s.repetition; });
+  if (twice && !run.schema.empty())
+    throw tool_error(fmt::format("{}: row \"{}\" has repetition {} twice", label, name, s.repetition));
+  if (twice) s.repetition = static_cast<std::int64_t>(row.samples.size());  // two benchmarks of one name
+  row.samples.push_back(std::move(s));
+}
+
 }  // namespace
 
 const std::vector<metric>& shown_metrics() {
@@ -85,7 +123,7 @@ sample to_sample(const ordered_json& entry, const std::string& label) {
   s.cpu_ns = number_at(entry, "cpu_time", label) * factor;
   for (const auto& [key, value] : entry.items()) {
     const bool own = std::find(own_keys.begin(), own_keys.end(), key) != own_keys.end();
-    if (!own && value.is_number()) s.counters.emplace(key, value.get<double>());
+    if (!own && value.is_number()) s.counters.emplace(printable(key), value.get<double>());
   }
   return s;
 }
@@ -160,54 +198,19 @@ run_data load_run(const std::filesystem::path& path) {
     }
   }
   const std::string label = file.string();
-  const ordered_json document = read_json(file);
+  ordered_json document = read_json(file);
+  make_printable(document);
   // Files of others may have no context: Google Benchmark's own examples do not all have one.
   const bool shaped = document.is_object() && document.contains("benchmarks") &&
                       document["benchmarks"].is_array() &&
                       (!document.contains("context") || document["context"].is_object());
   if (!shaped)
     throw tool_error(fmt::format("{}: is not a Google Benchmark file (it has no \"benchmarks\")", label));
-  const ordered_json context = document.value("context", ordered_json::object());
   run_data run;
   run.label = path.string();
-  run.schema = text_at(context, "tern_schema");
-  if (!run.schema.empty()) require_schema(run.schema, "tern.summary", label);
-  run.date = text_at(context, "date");
-  run.machine = text_at(context, "tern_machine");
-  run.mode = text_at(context, "tern_mode");
-  run.host = tern_bench::from_context(json(context));
-  for (const auto& [key, value] : context.items()) {
-    const bool version =
-        key == "library_version" || key == "library_build_type" || key.starts_with("tern_subject_");
-    if (version && value.is_string()) run.versions[key] = value.get<std::string>();
-  }
+  read_context(document.value("context", ordered_json::object()), run, label);
   std::map<std::string, std::size_t> index;
-  for (const ordered_json& entry : document["benchmarks"]) {
-    if (!entry.is_object() || text_at(entry, "name").empty()) {
-      throw tool_error(fmt::format("{}: an entry of \"benchmarks\" has no name", label));
-    }
-    if (text_at(entry, "run_type") == "aggregate" || entry.contains("aggregate_name")) continue;
-    const std::string name = strip_suffixes(text_at(entry, "name"));
-    const auto [at, added] = index.emplace(name, run.rows.size());
-    if (added) {
-      row_data row;
-      row.name = name;
-      row.parts = parse_row_name(name);
-      row.role = text_at(entry, "tern_role");
-      if (row.role.empty()) row.role = default_role(row.parts.subject);
-      run.rows.push_back(std::move(row));
-    }
-    row_data& row = run.rows[at->second];
-    sample s = to_sample(entry, label);
-    const bool numbered = entry.contains("repetition_index");
-    if (!numbered) s.repetition = static_cast<std::int64_t>(row.samples.size());
-    const bool twice = std::any_of(row.samples.begin(), row.samples.end(),
-                                   [&](const sample& other) { return other.repetition == s.repetition; });
-    if (twice && !run.schema.empty())
-      throw tool_error(fmt::format("{}: row \"{}\" has repetition {} twice", label, name, s.repetition));
-    if (twice) s.repetition = static_cast<std::int64_t>(row.samples.size());  // two benchmarks of one name
-    row.samples.push_back(std::move(s));
-  }
+  for (const ordered_json& entry : document["benchmarks"]) read_entry(entry, run, index, label);
   return run;
 }
 

@@ -2,6 +2,7 @@
 // any Google Benchmark JSON file.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -74,6 +75,9 @@ struct run_data {
 
 /// Nanoseconds per Google Benchmark time unit. Throws tool_error for an unknown one.
 [[nodiscard]] double nanoseconds_per(const std::string& unit, const std::string& label);
+
+/// The baselines that a ratio across machines, or a claim, is set against.
+inline constexpr std::array reference_baselines{"pthread", "malloc", "shared_ptr"};
 
 /// What role a subject of the contract's closed list has; "baseline" for a name that is not on it.
 [[nodiscard]] std::string default_role(std::string_view subject);

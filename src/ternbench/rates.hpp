@@ -1,4 +1,4 @@
-// The verb `rates`: how often the gate is wrong, from trials whose truth is known. scripts/cmake/gate_trials.py makes them.
+// The verb `rates`: how often the gate is wrong, from trials whose truth is known. bench/harness/gate_trials.py makes them.
 #pragma once
 
 #include <filesystem>

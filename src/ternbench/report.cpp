@@ -49,7 +49,8 @@ double rounded(double v) {
 
 class page_writer {
  public:
-  explicit page_writer(const std::vector<run_data>& runs) : runs_(runs), run_(runs.back()) {}
+  page_writer(const std::vector<run_data>& runs, const std::vector<answered_claim>& answers)
+      : runs_(runs), run_(runs.back()), answers_(answers) {}
 
   std::string write() {
     std::string cases;
@@ -63,7 +64,8 @@ class page_writer {
         "<header>\n<h1>Benchmarks: {0}</h1>\n{2}</header>\n",
         escape(run_name(run_)), page::page_css, write_runs());
     out += write_form();
-    out += "<main id=\"cases\" tabindex=\"-1\">\n" + cases + "</main>\n<footer>\n<ul class=\"notes\">\n";
+    out += write_claims() + "<main id=\"cases\" tabindex=\"-1\">\n" + cases +
+           "</main>\n<footer>\n<ul class=\"notes\">\n";
     for (const char* note :
          {"Each figure is the median over process repetitions; spread is the interquartile range over it.",
           "A ratio is the median of the ratios within a repetition with its 95% order-statistic interval; ~ "
@@ -109,6 +111,46 @@ class page_writer {
         "value=\"\">all</option>";
     for (const std::string& area : areas) out += fmt::format("<option>{}</option>", escape(area));
     return out + "</select></div>\n<p id=\"count\" role=\"status\"></p>\n</form>\n";
+  }
+
+  std::string write_claims() const {
+    if (answers_.empty()) return {};
+    std::string out = fmt::format(
+        "<section class=\"claims\" aria-labelledby=\"claims\">\n<h2 id=\"claims\">Published "
+        "claims</h2>\n<p>{}</p>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" "
+        "aria-labelledby=\"claims\">\n<table>\n<thead><tr>",
+        escape(summary_of(answers_)));
+    for (const char* column : {"claim", "verdict", "asked", "measured", "beside it"})
+      out += fmt::format("<th scope=\"col\">{}</th>", column);
+    out += "</tr></thead>\n";
+    for (const answered_claim& a : answers_) out += write_claim(a);
+    return out + "</table>\n</div>\n</section>\n";
+  }
+
+  static std::string write_claim(const answered_claim& a) {
+    const char* colour = a.verdict == claim_verdict::holds      ? " better"
+                         : a.verdict == claim_verdict::does_not ? " worse"
+                                                                : "";
+    std::size_t lines = a.tests.size();
+    for (const answered_condition* condition : a.told_conditions()) lines += condition->tests.size();
+    std::string lead =
+        fmt::format("<th scope=\"rowgroup\" rowspan=\"{}\">{} <small>({})</small></th>", lines,
+                    escape(a.of->text), escape(a.of->source)) +
+        fmt::format("<td class=\"text{}\" rowspan=\"{}\">{}</td>", colour, a.tests.size(), escape(a.text()));
+    std::string out = "<tbody>\n";
+    const auto add = [&](const answered_test& t) {
+      out += fmt::format(
+          "<tr>{}<td class=\"text\">{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td></tr>\n", lead,
+          escape(question_of(t)), escape(figure_of(t)), escape(t.beside));
+      lead.clear();
+    };
+    for (const answered_test& t : a.tests) add(t);
+    for (const answered_condition* condition : a.told_conditions()) {
+      lead = fmt::format("<td class=\"text\" rowspan=\"{}\">{}</td>", condition->tests.size(),
+                         escape(condition->of->when));
+      for (const answered_test& t : condition->tests) add(t);
+    }
+    return out + "</tbody>\n";
   }
 
   std::string write_case(const shown_group& g) {
@@ -286,23 +328,38 @@ class page_writer {
 
   const std::vector<run_data>& runs_;
   const run_data& run_;
+  const std::vector<answered_claim>& answers_;
   std::size_t cases_ = 0;
   ordered_json plots_ = ordered_json::array();
 };
 
 }  // namespace
 
-std::string render_html(const std::vector<run_data>& runs) { return page_writer(runs).write(); }
+std::string render_html(const std::vector<run_data>& runs, const std::vector<answered_claim>& answers) {
+  return page_writer(runs, answers).write();
+}
 
 exit_code report(const report_options& options) {
   std::vector<run_data> runs;
   for (const auto& path : options.runs) runs.push_back(load_run(path));
-  write_file(options.out, render_html(runs));
+  const run_data& last = runs.back();
+  std::vector<std::filesystem::path> files = options.claims;
+  std::error_code ignored;
+  if (files.empty() && std::filesystem::exists(claims_file, ignored)) files.emplace_back(claims_file);
+  const std::vector<claim> claims = load_claims(files);
+  const bool emulated = last.host.emulated == std::optional<bool>(true);
+  const std::vector<answered_claim> answers =
+      emulated ? std::vector<answered_claim>{} : answer_claims(last, claims);
+  write_file(options.out, render_html(runs, answers));
   if (!options.markdown.empty()) {
-    std::string text = fmt::format("### {}\n\n", run_name(runs.back()));
+    std::string text = fmt::format("### {}\n\n", run_name(last));
     for (const run_data& run : runs) text += "- " + describe(run) + "\n";
     text += "\n<details><summary>Each subject against its baselines</summary>\n\n" +
-            render(runs.back(), show_options{{}, true}, palette::none()) + "\n</details>\n";
+            render(last, show_options{{}, true}, palette::none()) + "\n</details>\n";
+    if (!answers.empty()) {
+      text += fmt::format("\n<details><summary>{}</summary>\n\n{}\n</details>\n", summary_of(answers),
+                          render_markdown(answers));
+    }
     write_file(options.markdown, text);
   }
   fmt::print("{}\n", options.out.string());

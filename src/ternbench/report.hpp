@@ -2,7 +2,7 @@
 //
 // Structure  The tables are written here, so the page tells all without its script; the script draws the plots (Chartist, SVG,
 //            so that they take the page's colours in light and dark and stay sharp) and filters the cases.
-// Output     is a function of the input files alone: the same runs give the same bytes.
+// Output     is a function of the input files alone: the same runs and claims give the same bytes.
 #pragma once
 
 #include <filesystem>
@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "claims.hpp"
 #include "error.hpp"
 #include "model.hpp"
 
@@ -26,10 +27,13 @@ extern const std::string_view page_js;
 struct report_options {
   std::vector<std::filesystem::path> runs;  // oldest first; the last one has the tables
   std::filesystem::path out = "report.html";
-  std::filesystem::path markdown;  // empty: none
+  std::filesystem::path markdown;             // empty: none
+  std::vector<std::filesystem::path> claims;  // empty: claims_file where there is one
 };
 [[nodiscard]] exit_code report(const report_options& options);
 
-[[nodiscard]] std::string render_html(const std::vector<run_data>& runs);
+/// `answers` are those of the last run; without any the page has no section of claims.
+[[nodiscard]] std::string render_html(const std::vector<run_data>& runs,
+                                      const std::vector<answered_claim>& answers);
 
 }  // namespace ternbench

@@ -43,6 +43,12 @@ std::string row_name::group() const {
   return s;
 }
 
+std::string row_name::with_subject(std::string_view other) const {
+  std::string s = area + "/" + case_name + "/" + std::string(other);
+  for (const auto& [key, value] : params) s += "/" + key + ":" + value;
+  return s;
+}
+
 std::string row_name::params_text() const {
   std::string s;
   for (const auto& [key, value] : params) {

@@ -17,6 +17,8 @@ struct row_name {
   [[nodiscard]] bool in_grammar() const { return !subject.empty(); }
   /// "<area>/<case>[/<param>:<value>...]": what the subjects of one comparison share. The whole name outside the grammar.
   [[nodiscard]] std::string group() const;
+  /// The name of the row of another subject with the same case and parameters.
+  [[nodiscard]] std::string with_subject(std::string_view other) const;
   /// "size:64 threads:2"
   [[nodiscard]] std::string params_text() const;
 };

@@ -10,7 +10,7 @@
 namespace ternbench {
 
 struct embedded_schema {
-  std::string_view name;  // manifest, summary, google-benchmark, hist, duet, gate
+  std::string_view name;  // manifest, summary, google-benchmark, hist, duet, gate, claims
   std::string_view text;
 };
 /// Defined in a source file that CMake makes from results/schema/*.schema.json.

@@ -50,11 +50,6 @@ std::string status_text(const row_data& row) {
   return {};
 }
 
-std::string single_line(std::string s) {
-  std::replace_if(s.begin(), s.end(), [](char c) { return c == '\n' || c == '\r' || c == '\t'; }, ' ');
-  return s;
-}
-
 constexpr std::size_t name_width = 19;
 constexpr std::size_t metric_width = 9;
 constexpr std::size_t value_width = 10;
@@ -83,7 +78,7 @@ std::string to_text(const line& l) {
 void print_row(std::string& out, const row_data& row, const std::vector<const row_data*>& subjects,
                const palette& colours) {
   const std::string label = subject_label(row);
-  const std::string status = single_line(status_text(row));
+  const std::string status = status_text(row);
   if (!status.empty()) {
     std::string text = wrap(status, table_width - 2 - name_width, std::string(name_width + 2, ' '));
     text = row.all_skipped() ? text : colours.warn(text);
@@ -235,7 +230,7 @@ std::string render_markdown(const run_data& run, const std::vector<shown_group>&
   for (const shown_group& g : groups) {
     for (const row_data* row : g.rows) {
       if (const std::string status = status_text(*row); !status.empty()) {
-        notes.push_back(fmt::format("`{}`: {}", row->name, escape_markdown(single_line(status))));
+        notes.push_back(fmt::format("`{}`: {}", row->name, escape_markdown(status)));
       }
     }
     for (const metric& m : shown_metrics()) {

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <sstream>
 
+#include "claims_file.hpp"
 #include "gate_config.hpp"
 #include "schema_check.hpp"
 
@@ -31,6 +32,8 @@ void validate_file(const fs::path& file) {
   const std::string name = schema_of(document, file.string());
   if (name == "gate") {
     static_cast<void>(load_gate_config(file));
+  } else if (name == "claims") {
+    static_cast<void>(load_claims({file}));
   } else if (const std::vector<std::string> errors = schema_errors(name, document); !errors.empty()) {
     const std::string more = errors.size() > 1 ? fmt::format(" (and {} more)", errors.size() - 1) : "";
     throw tool_error(fmt::format("{}: not a valid {} file: {}{}", file.string(), name, errors.front(), more));
@@ -47,7 +50,8 @@ exit_code validate(const std::vector<fs::path>& paths) {
       action();
     } catch (const tool_error& e) {
       std::istringstream lines(e.what());
-      for (std::string line; std::getline(lines, line);) fmt::print(stderr, "ternbench validate: {}\n", line);
+      for (std::string line; std::getline(lines, line);)
+        fmt::print(stderr, "ternbench validate: {}\n", printable(line));
       code = exit_code::failed;
     }
   };

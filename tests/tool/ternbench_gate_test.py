@@ -71,6 +71,11 @@ class verdicts(tool_test):
         self.assertRegex(out, r"advisory[^\n]*\(1\)\n  gc/alloc/tern .*22%\n.*a slow-down of \d+% would show")
         self.gate(self.duet(head={"sched/yield/tern": 1.15}), code=2)
 
+    def test_a_machine_too_noisy_for_every_row_gives_no_verdict(self):
+        self.config(floors={"x86_64": {"machine": "box", "runs": 4, "rows": {row: 0.2 for row in files.ROWS}}})
+        out = self.gate(self.duet(head={"sched/yield/tern": 2}), code=3).stdout
+        self.assertTrue(out.startswith("INCONCLUSIVE: nothing was judged: all 6 rows are too noisy here\n"), out)
+
     def test_base_that_moves_against_itself_is_invalid(self):
         out = self.gate(self.duet(again={"sched/yield/tern": 1.06}, head={"sched/yield/tern": 1.3})).stdout
         self.assertRegex(out, r"INVALID[^\n]*\(1\)\n  sched/yield/tern ")
@@ -319,11 +324,11 @@ class measuring(tool_test):
 
 
 class trials(tool_test):
-    """scripts/cmake: other links of a build, and the slow-downs of the evaluation"""
+    """bench/harness: other links of a build, and the slow-downs of the evaluation"""
 
     def setUp(self):
         super().setUp()
-        sys.path.insert(0, str(ROOT / "scripts" / "cmake"))
+        sys.path.insert(0, str(ROOT / "bench" / "harness"))
 
     def test_slow_downs_find_their_place(self):
         import gate_trials
@@ -432,6 +437,7 @@ HEAD_MUTANTS = {
     "another library": (edit("context", "library_version", value="1.9.0"), 0, "differs: library_version: 1.7.1 -> 1.9.0"),
     "a library with assertions": (edit("context", "library_build_type", value="debug"), 0, "library_build_type: release -> debug"),
     "no repetitions": (edit("benchmarks", value=[]), 4, "have no row in common"),
+    "no repetitions of a row": (each_row(ROW, iterations=0, real_time=0.0, repetitions=0), 2, f"unmeasured: {ROW}: head has no time above zero"),
     "a repetition twice": (edit(*ENTRY, "repetition_index", value=2), 1, f'row "{ROW}" has repetition 2 twice'),
     "a negative time": (edit(*ENTRY, "real_time", value=-20.0), 2, f"errored: {ROW}: a time of head is not above zero"),
     "a time of zero": (each_row(ROW, real_time=0.0), 2, f"unmeasured: {ROW}: head has no time above zero"),

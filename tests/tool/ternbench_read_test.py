@@ -106,6 +106,26 @@ class read_test(unittest.TestCase):
             path.write_text(json.dumps({"benchmarks": {}}))
             self.assert_line(tool("show", path), 1, "is not a Google Benchmark file")
 
+    def test_no_text_of_a_file_commands_the_terminal(self):
+        document = json.loads((RUNS / "a/summary.json").read_text())
+        entry = next(r for r in document["benchmarks"] if r["name"] == "sched/yield/tern")
+        command = "\x1b]0;x\x07\u009b31m\n"
+        entry.update(error_occurred=True, error_message="broke" + command, name="sched/yi" + command + "eld/tern")
+        for key in ("date", "tern_machine", "tern_mode", "tern_arch", "tern_cpu_model", "library_version"):
+            document["context"][key] = "v" + command
+        entry["hits" + command] = 1
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "r.json"
+            path.write_text(json.dumps(document))
+            for verb in (["show", path], ["show", path, "--format", "markdown"], ["compare", "a", path], ["cross", "a", path],
+                         ["export", path, "--format", "csv"], ["gate", "a", path], ["validate", path]):
+                done = tool(*verb)
+                self.assertNotRegex(done.stdout + done.stderr, "[\x00-\x09\x0b-\x1f\x7f-\x9f]", verb)
+                self.assertIn(done.returncode, (0, 1, 4))
+            document["benchmarks"][0]["time_unit"] = "n" + command
+            path.write_text(json.dumps(document))
+            self.assert_line(tool("show", path), 1, "unknown time unit")
+
     def test_colour_only_on_a_terminal_and_never_with_no_color(self):
         def on_terminal(**environment):
             try:

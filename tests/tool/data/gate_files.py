@@ -1,4 +1,4 @@
-"""Makes gate configurations and duets for the tests of `ternbench gate`, with the noise that a test asks for."""
+"""Makes gate configurations, duets, runs and claims for the tests of the tool, with the noise that a test asks for."""
 import json
 import math
 import random
@@ -24,6 +24,20 @@ def config(**changes):
 def waiver(**changes):
     return {"row": "sched/yield/tern", "metric": "time", "arch": "x86_64", "ceiling": 1.2, "expires": "2026-12-31",
             "reason": "a fair exchange"} | changes
+
+
+def test(**changes):
+    """A test of a claim, which holds for summary()"""
+    return {"row": "sched/yield/tern", "metric": "time", "op": "<=", "bound": 25} | changes
+
+
+def claim(**changes):
+    return {"id": "switch", "source": "an article", "claim": "A switch takes about 25 ns", "rows": ["sched/*", "alloc/*", "gc/*"],
+            "test": test(), "needs": []} | changes
+
+
+def claims(*some):
+    return {"schema": "tern.claims/1", "claims": list(some) or [claim()]}
 
 
 def entry(row, ns, **more):

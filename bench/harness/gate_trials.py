@@ -113,7 +113,7 @@ def trial(number, options, revision):
     what = plan(number)
     if what["kind"] == "null":
         links = work / "null"
-        need(run(sys.executable, "-B", ROOT / "scripts/cmake/relink.py", base, "--salts", 3, "--seed", f"{SEED + number}", "--out", links), "relink")
+        need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", base, "--salts", 3, "--seed", f"{SEED + number}", "--out", links), "relink")
         heads = sorted(links.glob("salt-*"))
     else:
         source = work / "source"
@@ -122,7 +122,7 @@ def trial(number, options, revision):
         what["cycles"] = max(1, round(what["percent"] / 100 * sized / nanoseconds_per_cycle()))
         inject(source, what["primitive"], what["cycles"])
         build(source, work / "slow", "bench_sched", "bench_alloc", "bench_gc")
-        need(run(sys.executable, "-B", ROOT / "scripts/cmake/relink.py", work / "slow", "--salts", 2, "--seed", f"{SEED + number}"), "relink")
+        need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", work / "slow", "--salts", 2, "--seed", f"{SEED + number}"), "relink")
         heads = [work / "slow"]
     wait_for_quiet(options.even_if_busy)
     command = [tool, "duet", "--base", base, "--blocks", options.blocks, "--out", work / "duets", "--seed", SEED + number]
@@ -152,7 +152,7 @@ def prepare(options, revision):
         need(run("git", "-C", ROOT, "worktree", "add", "--quiet", "--detach", source, revision), "worktree")
     need(run("git", "-C", source, "checkout", "--quiet", "--force", "--detach", revision), "checkout")
     build(source, options.work / "base")
-    need(run(sys.executable, "-B", ROOT / "scripts/cmake/relink.py", options.work / "base", "--salts", 2), "relink")
+    need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", options.work / "base", "--salts", 2), "relink")
     times = {}
     for area, place in PLACES.items():
         for row in place[5]:
