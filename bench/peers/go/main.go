@@ -272,6 +272,8 @@ func main() {
 				fail("-operations wants a number")
 			}
 			operations = n
+		case "-serve":
+			serve()
 		case "-warm":
 			warm = true
 		case "-p":

@@ -2,7 +2,7 @@
 //
 // Context     The monitor looks, since it is the one thread that is awake by itself.
 // Protocol    1. Every runtime is quiet (no processor awake, nothing in tern::blocking, no timer), this one has live fibers, and
-//                no dispatch has happened for `patience`.
+//                no dispatch has happened for `patience`. No fiber of the process waits for a descriptor.
 //                Tasks count as fibers do; they are not listed, only their number is.
 //             2. Which threads could still do something? Those of the process, less the runtimes' own, less plain threads that
 //                wait in park() for ever. None: report and end. Some: warn once, they may hold the other end.
@@ -66,6 +66,8 @@ inline bool another_thread_runs() noexcept {
 }
 
 inline bool every_runtime_is_stuck() noexcept {
+  // A fiber that waits for the kernel is not stuck, and may wake the others.
+  if (const poller_hooks* h = watching_poller(); h != nullptr && h->is_awaited()) return false;
   lock_scope hold{schedulers.lock};
   for (scheduler* s = schedulers.first; s != nullptr; s = s->registry_next_)
     if (!s->is_quiet() || s->has_timers()) return false;

@@ -33,6 +33,7 @@
 #include <tern/sched/finish.hpp>
 #include <tern/sched/inspect.hpp>
 #include <tern/sched/park.hpp>
+#include <tern/sched/poll_role.hpp>
 #include <tern/sched/processor.hpp>
 #include <tern/sched/ready.hpp>
 #include <tern/sched/registry.hpp>
@@ -74,6 +75,10 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
     const bool tasks = !p.carried && has_ready_tasks(p);
     p.carried = false;
     if (TERN_UNLIKELY(tasks || p.forks.has_public())) p.request.fetch_or(request_jobs, memory_order_relaxed);
+    // Nor is the poller asked here, since it makes fibers ready that wait on what the leaving one has locked.
+    if (TERN_UNLIKELY(watching_poller() != nullptr) &&
+        os::now() - last_poll.load(memory_order_relaxed) >= poll_period)
+      p.request.fetch_or(request_poll, memory_order_relaxed);
     if (fiber* f = p.home->inject_.pop()) {
       bump(p.counters.injected);
       return f;

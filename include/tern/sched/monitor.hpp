@@ -6,7 +6,8 @@
 //                they do at their next dispatch. So were surplus ones: those that fell asleep or were lent meanwhile are woken for it.   3. Work or due timers wait and a processor sleeps (a run_next behind a
 //                fiber that goes on running, a busy processor's timer): one is woken.   4. deadlock, trace line, stack trim.
 //             5. Where it is automatic, the number of processors follows the load (load_watch.hpp).
-//             6. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
+//             6. Sockets are looked after where no processor does: every one that runs holds a hog, the others are lent (poll_role.hpp).
+//             7. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
 //             Nothing has run for 100 ms: it sleeps until a processor wakes.
 // Invariants  I1 it touches of a processor only what all may read, and wakes through the idle set.
 // Rejected    Preempting a hog by a signal: C++ code is not async-signal-safe.
@@ -22,6 +23,7 @@
 #include <tern/sched/deadlock.hpp>
 #include <tern/sched/dump.hpp>
 #include <tern/sched/load_watch.hpp>
+#include <tern/sched/poll.hpp>
 #include <tern/sched/processor_count.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/stack_pool.hpp>
@@ -68,6 +70,7 @@ inline void trace_scheduler(scheduler& s, os::nanoseconds since_start, scheduler
 struct monitor_view {
   bool work_waits = false;
   unsigned hogs = 0;
+  unsigned serving = 0;  // processors that come by the poller themselves
 };
 
 inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
@@ -85,10 +88,14 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
         state == processor_state::lent ? now + monitor_period : now - monitor_period / 10;
     if (queued || p.timers.earliest() <= due) v.work_waits = true;
     const std::uint64_t tick = p.tick.load(memory_order_relaxed);
-    if (state != processor_state::running || tick != p.monitor_tick) {
+    const bool runs = state == processor_state::running;
+    if (!runs || tick != p.monitor_tick) {
       p.monitor_tick = tick;
       p.monitor_since = now;
-    } else if (now - p.monitor_since >= hog_time && !p.extra) {
+      if (runs) ++v.serving;
+    } else if (now - p.monitor_since < hog_time) {
+      ++v.serving;
+    } else if (!p.extra) {
       ++v.hogs;
     }
   }
@@ -115,6 +122,7 @@ inline void scheduler::run_monitor() noexcept {
   stack_pool::cursor survey_at;
   bool trimming = true;  // the last trim found something
   load_watch load;
+  monitor_view v;
   while (stopping_.load(memory_order_acquire) == 0) {
     os::nanoseconds until = os::now() + monitor_period;
     if (quiet_rounds > rounds_before_sleep && surveys >= 2) {  // 2: the first may have begun before
@@ -125,12 +133,18 @@ inline void scheduler::run_monitor() noexcept {
       if (idle_.awake() != 0) until = 0;
       load.forget();
     }
-    if (until != 0) os::futex_wait(monitor_signal_, 0, until);
+    const bool for_others = until != 0 && quiet_rounds == 0 && v.serving == 0;
+    if (!for_others || !poll_for_others(*this, until)) {
+      if (until != 0) os::futex_wait(monitor_signal_, 0, until);
+    }
     if (monitor_signal_.exchange(0, memory_order_acq_rel) != 0) quiet_rounds = 0;
     monitor_sleeps_.store(0, memory_order_relaxed);  // relaxed: a wake that comes now finds the monitor awake
 
     const os::nanoseconds now = os::now();
-    const monitor_view v = look(*this, now);
+    v = look(*this, now);
+    // relaxed: a hint.
+    if (now - last_poll.load(memory_order_relaxed) >= monitor_period)
+      static_cast<void>(poll_for_others(*this, 0));
     quiet_rounds = is_quiet() ? quiet_rounds + 1 : 0;
     // Not by is_quiet(): a fiber may run and wait again between two rounds.
     if (const std::uint64_t n = dispatches(*this); n != std::exchange(surveyed_at, n)) surveys = 0;
@@ -156,7 +170,7 @@ inline void scheduler::run_monitor() noexcept {
           at(i).request.fetch_or(request_retire, memory_order_seq_cst);
           if (idle_.rouse(at(i).idle)) start(at(i));
         }
-    if (options_.automatic_processors) {
+    if (options_.automatic_processors && !(for_others && now < until)) {
       const std::uint32_t awake = idle_.awake();
       const std::uint32_t searching = idle_.searching();
       const bool all_run = searching == 0 && awake >= idle_.total();

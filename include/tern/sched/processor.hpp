@@ -80,7 +80,9 @@ struct worker {
   worker_place place = worker_place::busy;
   pin_box<fiber, processor, inject_queue<fiber, &fiber::next>> box;  // of them, those that may run
 
-  alignas(cache_line_size) atomic<std::uint32_t> signal{0};  // futex word: 0 none, 1 signalled
+  static constexpr std::uint32_t signalled = 1;
+  static constexpr std::uint32_t polls = 2;                  // it waits in the poller, not on this word
+  alignas(cache_line_size) atomic<std::uint32_t> signal{0};  // futex word: 0 none, or one of these
 };
 
 // Bits of processor::request beside the collector's and the monitor's (hooks.hpp); see jobs.hpp.
@@ -90,9 +92,11 @@ inline constexpr std::uint32_t request_jobs =
 
 // Set by whoever wakes a pinned fiber or looks for a processor, and by the worker while it runs a pinned fiber: the worker loop looks.
 inline constexpr std::uint32_t request_pins = 1024;
+inline constexpr std::uint32_t request_poll =
+    2048;  // set by the owner: the worker loop looks into the poller
 // What the worker loop is for, at the next dispatch.
 inline constexpr std::uint32_t request_loop =
-    request_safepoint | request_retire | request_jobs | request_pins;
+    request_safepoint | request_retire | request_jobs | request_pins | request_poll;
 
 enum class processor_state : std::uint32_t { unused, idle, running, lent };
 

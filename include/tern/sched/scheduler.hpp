@@ -31,6 +31,7 @@
 #include <tern/sched/blocking_gate.hpp>
 #include <tern/sched/idle.hpp>
 #include <tern/sched/park.hpp>
+#include <tern/sched/poll_role.hpp>
 #include <tern/sched/processor.hpp>
 #include <tern/sched/stack_guard.hpp>
 #include <tern/sched/stack_pool.hpp>
@@ -156,15 +157,15 @@ class scheduler {
   // Hands a processor, awake and searching, to a worker that is not running.
   void start(processor& p) noexcept;
   static void signal(worker& w) noexcept {
-    w.signal.store(1,
-                   memory_order_release);  // pairs-with: wait_for_signal(); else it reads an old `assigned`
+    // acq_rel: pairs with wait_for_signal() (else it reads an old `assigned`) and wait_in_poller().
+    if (w.signal.exchange(worker::signalled, memory_order_acq_rel) == worker::polls)
+      return interrupt_poller();
     os::futex_wake(w.signal, 1);
   }
   // False when the deadline has passed without a signal.
   static bool wait_for_signal(worker& w, os::nanoseconds deadline) noexcept {
     for (;;) {
-      // acq_rel, as one operation: pairs with signal(); a second signal that comes at the same time merges into this one, and
-      // what it announces (stopping) is visible too.
+      // acq_rel, as one operation: pairs with signal(); a second signal at the same time merges into this one, visible too.
       if (w.signal.exchange(0, memory_order_acq_rel) != 0) return true;
       if (!os::futex_wait(w.signal, 0, deadline)) return w.signal.exchange(0, memory_order_acq_rel) != 0;
     }

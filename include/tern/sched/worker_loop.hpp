@@ -18,6 +18,7 @@
 #include <tern/sched/dispatch.hpp>
 #include <tern/sched/jobs.hpp>
 #include <tern/sched/pin.hpp>
+#include <tern/sched/poll.hpp>
 #include <tern/sched/processor_count.hpp>
 #include <tern/sched/scheduler.hpp>
 #include <tern/sched/workers.hpp>
@@ -157,6 +158,7 @@ inline fiber* steal_round(processor& p, search_view& view, os::nanoseconds now) 
 inline fiber* search(processor& p, bool& moving) noexcept {
   const os::nanoseconds begin = os::now();
   search_view view;
+  const poller_hooks* poller = watching_poller();
   unsigned pauses = 16;
   for (os::nanoseconds now = begin;; now = os::now()) {
     if (p.request.load(memory_order_relaxed) != 0) return nullptr;
@@ -165,6 +167,8 @@ inline fiber* search(processor& p, bool& moving) noexcept {
     if (fiber* f = take_injected(p)) return f;
     if (fiber* f = take_fork(p, p)) return f;
     if (fiber* f = take_tasks(p)) return f;
+    if (TERN_UNLIKELY(poller != nullptr) && look_into_poller(p, *poller))
+      if (fiber* f = p.ring.pop()) return f;
     if (fiber* f = steal_round(p, view, now)) return f;
     moving = view.moving;
     const os::nanoseconds limit = view.watch.victim != nullptr ? 2 * run_next_patience : search_time;
@@ -186,6 +190,33 @@ inline os::nanoseconds next_look(processor& p, bool last) noexcept {
     if (s.at(i).state.load(memory_order_relaxed) == processor_state::lent)
       deadline = std::min(deadline, s.at(i).timers.earliest());
   return deadline;
+}
+
+// The end of a sleep: p is awake again. False: the runtime stops.
+inline bool come_back(processor& p) noexcept {
+  scheduler& s = *p.home;
+  if (s.stopping_.load(memory_order_acquire) != 0) return false;
+  hook_acquire(p);
+  p.state.store(processor_state::running, memory_order_relaxed);  // relaxed: a hint
+  s.notice_awake();
+  return true;
+}
+
+// The same as the second half of sleep_with(), in the poller.
+TERN_NOINLINE inline bool sleep_in_poller(worker& w, processor& p, const poller_hooks& h,
+                                          os::nanoseconds until, bool dozes) noexcept {
+  scheduler& s = *p.home;
+  os::epoll_batch found;
+  const bool signalled = wait_in_poller(w, h, found, until);
+  last_poll.store(os::now(), memory_order_relaxed);
+  if (!signalled && !s.idle_.rouse(p.idle))
+    scheduler::wait_for_signal(w, os::never);  // taken just now: the signal is under way
+  if (poller_role.release()) wake_pollers();
+  if (dozes) s.idle_.end_doze();
+  const bool goes_on = come_back(p);
+  // Also where it stops: there may be others' in it.
+  if (found.count != 0) h.dispatch(found);
+  return goes_on;
 }
 
 // Sleeps with p until it is signalled, work turns up in the rescan, or a timer is due; p is awake and searching afterwards.
@@ -210,15 +241,13 @@ inline bool sleep_with(worker& w, processor& p, bool searching, bool moving) noe
     s.notice_idle();
     os::nanoseconds until = next_look(p, rescan);
     if (dozes) until = std::min(until, os::now() + doze_time);
+    if (const poller_hooks* h = watching_poller(); TERN_UNLIKELY(h != nullptr) && poller_role.take_or_ask(&s))
+      return sleep_in_poller(w, p, *h, until, dozes);
     if (!scheduler::wait_for_signal(w, until) && !s.idle_.rouse(p.idle))
       scheduler::wait_for_signal(w, os::never);  // taken just now: the signal is under way
   }
   if (dozes) s.idle_.end_doze();
-  if (s.stopping_.load(memory_order_acquire) != 0) return false;
-  hook_acquire(p);
-  p.state.store(processor_state::running, memory_order_relaxed);
-  s.notice_awake();
-  return true;
+  return come_back(p);
 }
 
 TERN_COLD inline void scheduler::pass_on(worker& from, worker& to, bool searching) noexcept {
@@ -285,10 +314,18 @@ inline fiber* find_work(worker& w, bool searching, bool fresh) noexcept {
         if (!p.carried) f = take_tasks(p);
         if (f == nullptr) f = take_fork(p, p);
       }
+      // relaxed: as above.
+      if (TERN_UNLIKELY((request & request_poll) != 0)) {
+        p.request.fetch_and(~request_poll, memory_order_relaxed);
+        if (const poller_hooks* h = watching_poller()) static_cast<void>(look_into_poller(p, *h));
+      }
       if (f == nullptr) f = pick_any(p);
       if (f == nullptr) f = take_injected(p);
       if (f == nullptr) f = take_fork(p, p);
       if (f == nullptr) f = take_tasks(p);
+      if (f == nullptr)
+        if (const poller_hooks* h = watching_poller(); TERN_UNLIKELY(h != nullptr) && look_into_poller(p, *h))
+          f = pick_any(p);
       if (f == nullptr && (searching || (searching = s.idle_.begin_search()))) f = search(p, moving);
     } else {
       if (searching) static_cast<void>(s.idle_.end_search());

@@ -1,0 +1,299 @@
+// Servers in a process of their own, for the cases of scenario/: how each subject serves TCP connections, and how its process is started,
+// confined, billed and ended.
+//
+// Context     A subject here has `serve(pipe)`: it listens on a free port of 127.0.0.1, writes the port (2 bytes) to the pipe, and serves until
+//             it is killed. `raw` is a loop over epoll in one thread, `pthread` a thread per connection.
+// Kept equal  TCP_NODELAY, a buffer of 4 KiB per connection, the first usable CPU alone. The client runs in the measuring process on the
+//             second one.
+#pragma once
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <tern/net.hpp>
+#include <tern/sched.hpp>
+
+#include "bench/harness/fresh.hpp"
+#include "bench/subjects/go_peer.hpp"
+#include "bench/subjects/pthread.hpp"
+
+namespace tern_bench {
+
+inline constexpr std::size_t echo_buffer = 4096;
+
+inline void tell_port(int pipe, std::uint16_t port) {
+  if (write(pipe, &port, sizeof port) != sizeof port) _exit(1);
+  close(pipe);
+}
+
+inline void set_no_delay(int fd) {
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/// A listening socket on a free port of 127.0.0.1; the process ends where there is none.
+inline int listen_on_loopback(int pipe) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t bytes = sizeof at;
+  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 || listen(fd, 4096) != 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&at), &bytes) != 0)
+    _exit(1);
+  tell_port(pipe, ntohs(at.sin_port));
+  return fd;
+}
+
+/// Common to all: no world is needed around the workload, whose server is elsewhere.
+template <class S>
+struct server_subject {
+  template <class F>
+  static void run(const row_params&, F&& fn) {
+    fn();
+  }
+};
+
+struct tern_server : server_subject<tern_server> {
+  static constexpr const char* name = "tern";
+  static constexpr role subject_role = role::subject;
+  static std::string version() { return tern_version; }
+  static void serve(int pipe) {
+    tern::run(tern::runtime_options{.processors = 1, .stack_size = 16 * 1024}, [pipe] {
+      tern::tcp_listener listener{tern::endpoint::loopback(0)};
+      tell_port(pipe, listener.local_endpoint().port());
+      for (;;)
+        tern::thread{[s = std::make_unique<tern::tcp_stream>(listener.accept())] {
+          std::array<std::byte, echo_buffer> buffer;
+          std::error_code error;
+          while (const std::size_t n = s->read(buffer, error))
+            s->write_all(std::span{buffer}.first(n), error);
+        }}.detach();
+    });
+  }
+};
+
+struct raw_server : server_subject<raw_server> {
+  static constexpr const char* name = "raw";
+  static constexpr role subject_role = role::baseline;
+  static std::string version() { return "epoll"; }
+  static void serve(int pipe) {
+    // Level-triggered, so that one read and one write serve an event. What the peer does not take waits in the connection's buffer, and the
+    // connection is not read from meanwhile.
+    struct connection {
+      int fd;
+      std::size_t begin = 0;
+      std::size_t end = 0;
+      std::array<char, echo_buffer> buffer{};
+    };
+    const int listener = listen_on_loopback(pipe);
+    const int set = epoll_create1(EPOLL_CLOEXEC);
+    const auto watch = [set](int operation, int fd, std::uint32_t events, void* data) {
+      epoll_event e{};
+      e.events = events;
+      e.data.ptr = data;
+      epoll_ctl(set, operation, fd, &e);
+    };
+    watch(EPOLL_CTL_ADD, listener, EPOLLIN, nullptr);
+    std::array<epoll_event, 128> events{};
+    for (;;) {
+      const int n = epoll_wait(set, events.data(), static_cast<int>(events.size()), -1);
+      for (int i = 0; i < n; ++i) {
+        auto* c = static_cast<connection*>(events[static_cast<std::size_t>(i)].data.ptr);
+        if (c == nullptr) {
+          const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+          if (fd < 0) continue;
+          set_no_delay(fd);
+          watch(EPOLL_CTL_ADD, fd, EPOLLIN, new connection{.fd = fd});
+          continue;
+        }
+        const bool was_full = c->begin != c->end;
+        if (!was_full) {
+          const ssize_t got = recv(c->fd, c->buffer.data(), c->buffer.size(), 0);
+          if (got <= 0) {
+            if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+            close(c->fd);
+            delete c;
+            continue;
+          }
+          c->begin = 0;
+          c->end = static_cast<std::size_t>(got);
+        }
+        const ssize_t sent = send(c->fd, c->buffer.data() + c->begin, c->end - c->begin, MSG_NOSIGNAL);
+        if (sent > 0) c->begin += static_cast<std::size_t>(sent);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) c->begin = c->end;  // the read tells of the end
+        const bool is_full = c->begin != c->end;
+        if (is_full != was_full) watch(EPOLL_CTL_MOD, c->fd, is_full ? EPOLLOUT : EPOLLIN, c);
+      }
+    }
+  }
+};
+
+struct pthread_server : server_subject<pthread_server> {
+  static constexpr const char* name = "pthread";
+  static constexpr role subject_role = role::baseline;
+  static std::string version() { return pthread_subject::version(); }
+  static void serve(int pipe) {
+    const int listener = listen_on_loopback(pipe);
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 64 * 1024);
+    pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED);
+    for (;;) {
+      const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd < 0) continue;
+      set_no_delay(fd);
+      pthread_t t;
+      const auto echo = [](void* argument) -> void* {
+        const int c = static_cast<int>(reinterpret_cast<std::intptr_t>(argument));
+        std::array<char, echo_buffer> buffer;
+        for (ssize_t n; (n = recv(c, buffer.data(), buffer.size(), 0)) > 0;)
+          for (ssize_t done = 0; done < n;) {
+            const ssize_t k = send(c, buffer.data() + done, static_cast<std::size_t>(n - done), MSG_NOSIGNAL);
+            if (k <= 0) break;
+            done += k;
+          }
+        close(c);
+        return nullptr;
+      };
+      if (pthread_create(&t, &small, echo, reinterpret_cast<void*>(static_cast<std::intptr_t>(fd))) != 0)
+        close(fd);
+    }
+  }
+};
+
+/// The Go peer in its other part: -serve echoes on a port that it writes to its standard output.
+struct go_server : server_subject<go_server> {
+  static constexpr const char* name = "go";
+  static constexpr role subject_role = role::peer;
+  static std::string version() { return go_peer::version(); }
+  static std::string unfit(const row_params&) {
+    return is_beside_us("go_peer")
+               ? ""
+               : "no Go program beside this one: there was no Go toolchain for this machine at build time";
+  }
+  static void serve(int pipe) {
+    dup2(pipe, STDOUT_FILENO);
+    const std::string program = program_folder() + "/go_peer";
+    execl(program.c_str(), program.c_str(), "-serve", static_cast<char*>(nullptr));
+    _exit(1);
+  }
+};
+
+/// A subject's server in a child of this process, on the first usable CPU, until this object ends.
+template <class S>
+class server_process {
+ public:
+  server_process() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe2 failed");
+    child_ = fork();
+    if (child_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      close(ends[0]);
+      const confine here(1);
+      S::serve(ends[1]);
+      _exit(1);
+    }
+    close(ends[1]);
+    const bool told = read(ends[0], &port_, sizeof port_) == sizeof port_;
+    close(ends[0]);
+    if (child_ < 0 || !told) {
+      end();
+      throw std::runtime_error("the server did not start");
+    }
+    if (clock_getcpuclockid(child_, &clock_) != 0) clock_ = CLOCK_PROCESS_CPUTIME_ID;
+  }
+  server_process(const server_process&) = delete;
+  server_process& operator=(const server_process&) = delete;
+  ~server_process() { end(); }
+
+  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+  /// CPU time that it has used.
+  [[nodiscard]] double cpu_seconds() const noexcept {
+    timespec t{};
+    clock_gettime(clock_, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+  }
+  [[nodiscard]] int connect_to() const {
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_port = htons(port_);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const timeval patience{20, 0};
+    if (fd < 0 || connect(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0)
+      throw std::runtime_error("cannot connect to the server");
+    set_no_delay(fd);
+    return fd;
+  }
+
+ private:
+  void end() noexcept {
+    if (child_ <= 0) return;
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+  }
+  pid_t child_ = -1;
+  std::uint16_t port_ = 0;
+  clockid_t clock_{};
+};
+
+/// Why so many connections cannot be had here, or "". Raises the limit of this process, and so of the servers that it forks.
+inline std::string unfit_for_connections(std::int64_t connections) {
+  const auto need = static_cast<rlim_t>(connections + 64);
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < need && limit.rlim_max >= need) {
+    limit.rlim_cur = need;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return limit.rlim_cur < need ? "needs " + std::to_string(need) + " file descriptors" : "";
+}
+
+/// Connections to a server, from this process; the calling thread is put on the second CPU.
+template <class S>
+class connected_clients {
+ public:
+  explicit connected_clients(std::size_t count) {
+    if (usable_cpus() > 1) pin_to(1);
+    for (std::size_t i = 0; i < count; ++i) files_.push_back(server_.connect_to());
+  }
+  connected_clients(const connected_clients&) = delete;
+  connected_clients& operator=(const connected_clients&) = delete;
+  ~connected_clients() {
+    for (const int fd : files_) close(fd);
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return files_.size(); }
+  [[nodiscard]] int operator[](std::size_t i) const noexcept { return files_[i]; }
+  [[nodiscard]] double cpu_seconds() const noexcept { return server_.cpu_seconds(); }
+
+ private:
+  server_process<S> server_;
+  std::vector<int> files_;
+};
+
+using servers = subjects<tern_server, raw_server, pthread_server, go_server>;
+
+}  // namespace tern_bench
