@@ -19,11 +19,15 @@
 #define GC_THREADS
 #define GC_NO_THREAD_REDIRECTS
 #include <gc/gc.h>
+#include <gc/gc_allocator.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <new>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -96,7 +100,38 @@ struct boehm_subject {
     T** slots_;
   };
 
+  template <class T>
+  using link = field<T>;
+  template <class T>
+  class map {
+   public:
+    [[nodiscard]] T* find(std::uint64_t key) const {
+      const auto at = map_.find(key);
+      return at == map_.end() ? nullptr : at->second;
+    }
+    void set(std::uint64_t key, T* r) { map_[key] = r; }
+    void erase(std::uint64_t key) { map_.erase(key); }
+
+   private:
+    std::unordered_map<std::uint64_t, T*, std::hash<std::uint64_t>, std::equal_to<>,
+                       gc_allocator<std::pair<const std::uint64_t, T*>>>
+        map_;
+  };
+  class numbers {
+   public:
+    explicit numbers(std::size_t n)
+        : values_(static_cast<double*>(GC_malloc_atomic_ignore_off_page(n * sizeof(double)))) {
+      if (values_ == nullptr) throw std::bad_alloc{};
+      std::memset(values_, 0, n * sizeof(double));
+    }
+    double& operator[](std::size_t i) noexcept { return values_[i]; }
+
+   private:
+    double* values_;
+  };
+
   static void poll() noexcept {}
+  static void collect() { GC_gcollect(); }
 
   template <class F>
   static void parallel(std::size_t count, F&& fn) {

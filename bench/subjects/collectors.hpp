@@ -24,5 +24,9 @@ using threaded_collectors =
 /// For latencies: the atomic form, and no collection or counting at all as the control.
 using steady_collectors =
     subjects<tern_collector, shared_ptr_subject, manual_subject, boehm_subject, go_peer>;
+/// What can be told to collect.
+using marking_collectors = subjects<tern_collector, boehm_subject, go_peer>;
+/// What has a pacer that is set at run time.
+using paced_collectors = subjects<tern_collector, go_peer>;
 
 }  // namespace tern_bench
