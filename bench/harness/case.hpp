@@ -17,6 +17,7 @@
 //                                                         optional: why this subject cannot run these parameters, or ""
 //                static constexpr bool evolves = true;    optional: batches after the first differ in their checksum
 //                static constexpr bool cold = true;       optional: no untimed batch first
+//                static constexpr bool reports_cpu = true; optional: the CPU time of all threads is a figure of its own
 //               };
 //
 //             A subject has `name`, `subject_role`, `version()`, `run(params, fn)`, and may have `unfit(params)`, and
@@ -67,6 +68,9 @@ template <class W>
 concept has_evolves = requires { W::evolves; };
 template <class W>
 concept has_cold = requires { W::cold; };
+
+template <class W>
+concept has_reports_cpu = requires { W::reports_cpu; };
 
 template <class W>
 void measure_inside(const row_params& params, run_budget budget, measurement& m) {
@@ -153,6 +157,7 @@ void add_rows(const case_info& info) {
     r.isolated = info.isolated && !external<S>;
     if constexpr (requires { S::one_world_per_process; }) r.isolated = true;
     r.extra_ms = at.extra_ms;
+    r.reports_cpu = has_reports_cpu<Workload<First>>;
     if constexpr (external<S>) {
       // A child for each call. In a quick run only where the point is a headline.
       if constexpr (requires { S::extra_ms; }) {

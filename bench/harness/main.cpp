@@ -91,6 +91,8 @@ void run_row(benchmark::State& state, program_state& program, std::size_t index)
   }
   state.counters["checksum"] = m.checksum;
   state.counters[cpu_counter] = m.cpu_seconds;
+  if (r.reports_cpu && m.operations != 0)
+    state.counters["cpu_ns_per_op"] = m.cpu_seconds * 1e9 / static_cast<double>(m.operations);
   if (m.latencies && !program.chosen.hist_dir.empty() &&
       !write_histogram(program.chosen.hist_dir, r.name(params), *m.latencies)) {
     program.failed = true;

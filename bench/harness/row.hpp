@@ -78,6 +78,7 @@ struct row {
   tern_bench::tier tier = tier::quick;
   bool gate = false;
   bool isolated = false;      ///< measured in a fresh process
+  bool reports_cpu = false;   ///< has the counter cpu_ns_per_op
   std::int64_t extra_ms = 0;  ///< what a call costs beside the measured time
   /// Operations of a row that is measured in one call of known length; empty for rows whose length the harness finds.
   std::function<std::uint64_t(const row_params&, std::int64_t time_ms)> fixed_operations;

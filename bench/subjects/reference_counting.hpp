@@ -3,9 +3,11 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -23,6 +25,10 @@ struct unmanaged_world {
     fn();
   }
   static void poll() noexcept {}
+  /// A reference inside an object that does not own.
+  template <class T>
+  using link = T*;
+  using numbers = std::vector<double>;
   template <class F>
   static void parallel(std::size_t count, F&& fn) {
     std::vector<std::thread> threads;
@@ -49,6 +55,10 @@ struct counted_world : unmanaged_world {
     return f.get();
   }
   template <class T>
+  static T* peek(T* const& f) noexcept {
+    return f;
+  }
+  template <class T>
   static void release(Pointer<T>& r) {
     r = nullptr;
   }
@@ -62,6 +72,23 @@ struct counted_world : unmanaged_world {
 
    private:
     std::vector<Pointer<T>> slots_;
+  };
+  template <class T>
+  class map {
+   public:
+    [[nodiscard]] T* find(std::uint64_t key) const {
+      const auto at = map_.find(key);
+      return at == map_.end() ? nullptr : at->second.get();
+    }
+    [[nodiscard]] Pointer<T> get(std::uint64_t key) const {
+      const auto at = map_.find(key);
+      return at == map_.end() ? Pointer<T>{} : at->second;
+    }
+    void set(std::uint64_t key, Pointer<T> r) { map_[key] = std::move(r); }
+    void erase(std::uint64_t key) { map_.erase(key); }
+
+   private:
+    std::unordered_map<std::uint64_t, Pointer<T>> map_;
   };
 };
 
@@ -205,6 +232,10 @@ struct manual_subject : unmanaged_world {
     return f.get();
   }
   template <class T>
+  static T* peek(T* const& f) noexcept {
+    return f;
+  }
+  template <class T>
   static void release(T*& r) noexcept {
     delete std::exchange(r, nullptr);
   }
@@ -218,6 +249,19 @@ struct manual_subject : unmanaged_world {
 
    private:
     std::vector<field<T>> slots_;
+  };
+  template <class T>
+  class map {
+   public:
+    [[nodiscard]] T* find(std::uint64_t key) const {
+      const auto at = map_.find(key);
+      return at == map_.end() ? nullptr : at->second.get();
+    }
+    void set(std::uint64_t key, T* r) { map_[key] = r; }
+    void erase(std::uint64_t key) { map_.erase(key); }
+
+   private:
+    std::unordered_map<std::uint64_t, field<T>> map_;
   };
 };
 

@@ -64,6 +64,33 @@ struct tern_collector {
     tern::gc::array<tern::gc::member<T>>* slots_;
   };
 
+  /// A reference inside an object that does not own: here as any other.
+  template <class T>
+  using link = tern::gc::member<T>;
+  /// References by number; on the stack as the table.
+  template <class T>
+  class map {
+   public:
+    [[nodiscard]] T* find(std::uint64_t key) {
+      const tern::gc::member<T>* at = map_.find(key);
+      return at == nullptr ? nullptr : at->get();
+    }
+    void set(std::uint64_t key, T* r) { map_.insert_or_assign(key, r); }
+    void erase(std::uint64_t key) { map_.erase(key); }
+
+   private:
+    tern::gc::hash_map<std::uint64_t, tern::gc::member<T>> map_;
+  };
+  /// n zeros that the collector need not look at.
+  class numbers {
+   public:
+    explicit numbers(std::size_t n) : values_(tern::gc::make_array<double>(n)) {}
+    double& operator[](std::size_t i) noexcept { return (*values_)[i]; }
+
+   private:
+    tern::gc::array<double>* values_;
+  };
+
   static void poll() noexcept { tern::checkpoint(); }
 
   template <class F>
@@ -74,6 +101,18 @@ struct tern_collector {
     for (tern::thread& t : threads) t.join();
   }
 
+  static void set_growth_percent(unsigned percent) { tern::gc::set_growth_percent(percent); }
+  static void set_memory_limit(std::size_t bytes) { tern::gc::set_hard_memory_limit(bytes); }
+  /// Bytes in use over those that the pacer aims at, now.
+  static double heap_over_goal() {
+    const tern::gc::statistics s = tern::gc::read_statistics();
+    return static_cast<double>(s.heap_bytes) / static_cast<double>(s.goal_bytes);
+  }
+  static double heap_bytes() { return static_cast<double>(tern::gc::read_statistics().heap_bytes); }
+  static std::uint64_t longest_assist_ns() { return tern::gc::read_statistics().assist_max_ns; }
+  static std::uint64_t marking_ns() { return tern::gc::read_statistics().mark_ns; }
+  /// A whole cycle, swept when it returns.
+  static void collect() { tern::gc::collect(); }
   /// Collection cycles of the process so far.
   static std::uint64_t collections() { return tern::gc::read_statistics().cycles; }
 };

@@ -14,5 +14,8 @@
 
 #include <tern/gc/control.hpp>
 #include <tern/gc/handle.hpp>
+#include <tern/gc/hash_map.hpp>
 #include <tern/gc/make.hpp>
 #include <tern/gc/member.hpp>
+#include <tern/gc/string.hpp>
+#include <tern/gc/vector.hpp>

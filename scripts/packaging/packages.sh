@@ -75,6 +75,7 @@ tern_package_set() {
         "libboost$(tern_boost)-dev!|its headers; only unpacked" \
         "$(tern_mimalloc)!|mimalloc, a peer in the benchmarks; only unpacked, for no program is to run with it unasked" \
         'libjemalloc2!|jemalloc, the same' \
+        "libgc-dev!|Boehm's collector, a peer in the benchmarks; only unpacked in the build folder" \
         "$(tern_tcmalloc)!|tcmalloc of gperftools, the same"
       ;;
     *)
@@ -173,7 +174,7 @@ tern_unpacked_options() {
     [[ -d $folder ]] && hints+=("$(realpath "$folder")")
   done
   local package peers=()
-  for package in "$(tern_mimalloc)" libjemalloc2 "$(tern_tcmalloc)"; do
+  for package in "$(tern_mimalloc)" libjemalloc2 "$(tern_tcmalloc)" libgc-dev; do
     folder=$tern_unpacked/$package/usr
     [[ ! -d $folder ]] || peers+=("$(realpath "$folder")")
   done

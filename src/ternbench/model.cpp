@@ -76,9 +76,13 @@ void read_entry(const ordered_json& entry, run_data& run, std::map<std::string, 
 
 const std::vector<metric>& shown_metrics() {
   static const std::vector<metric> metrics{
-      {"time", "", metric::unit::nanoseconds},   {"p50", "p50", metric::unit::nanoseconds},
-      {"p99", "p99", metric::unit::nanoseconds}, {"bytes/op", "bytes_per_op", metric::unit::bytes},
-      {"rss", "rss_bytes", metric::unit::bytes}, {"instructions", "instructions_per_op", metric::unit::count},
+      {"time", "", metric::unit::nanoseconds},
+      {"cpu", "cpu_ns_per_op", metric::unit::nanoseconds},
+      {"p50", "p50", metric::unit::nanoseconds},
+      {"p99", "p99", metric::unit::nanoseconds},
+      {"bytes/op", "bytes_per_op", metric::unit::bytes},
+      {"rss", "rss_bytes", metric::unit::bytes},
+      {"instructions", "instructions_per_op", metric::unit::count},
   };
   return metrics;
 }

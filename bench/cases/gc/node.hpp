@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "bench/subjects/collectors.hpp"
 
@@ -60,6 +61,24 @@ struct record_node {
   template <class V>
   void trace(V& v) const {
     v(next);
+  }
+};
+
+/// An entry of a doubly linked list, 64 bytes of payload. With counting the list's links own forwards and look backwards; with unique
+/// ownership something else owns the entries.
+template <class S>
+struct list_node {
+  std::conditional_t<std::is_same_v<S, manual_subject>, typename S::template link<list_node>,
+                     typename S::template field<list_node>>
+      next{};
+  typename S::template link<list_node> previous{};
+  std::uint64_t key = 0;
+  std::uint64_t words[5] = {};
+
+  template <class V>
+  void trace(V& v) const {
+    v(next);
+    v(previous);
   }
 };
 

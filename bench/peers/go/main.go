@@ -125,6 +125,17 @@ func (l *latencies) percentile(q float64) int64 {
 	return l.max
 }
 
+func (l *latencies) merge(other *latencies) {
+	for value, count := range other.counts {
+		l.counts[value] += count
+	}
+	l.sum += other.sum
+	l.n += other.n
+	if other.max > l.max {
+		l.max = other.max
+	}
+}
+
 func newLatencies() *latencies { return &latencies{counts: map[int64]int64{}} }
 
 var started = time.Now()
@@ -329,4 +340,16 @@ var cases = map[string]func(params) work{
 	"gc/graph_mutation":        graphMutation,
 	"gc/cyclic_garbage":        cyclicGarbage,
 	"gc/pause_steady":          pauseSteady,
+	"gc/assist":                timedAllocation,
+	"gc/barrier_line":          barrierLine,
+	"gc/gcbench":               gcbench,
+	"gc/lifetimes":             lifetimes,
+	"gc/lru":                   lru,
+	"gc/map_churn":             mapChurn,
+	"gc/mark_graph":            markGraph,
+	"gc/mark_tree":             markTree,
+	"gc/memory_limit":          memoryLimit,
+	"gc/parked_roots":          parkedRoots,
+	"gc/pause_max":             timedAllocation,
+	"gc/percent_sweep":         percentSweep,
 }

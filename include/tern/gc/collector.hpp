@@ -230,8 +230,8 @@ class collector {
       scan_fibers();
       at_test_point(test_point::round_done);
       const auto may_end = [&]() noexcept {
-        const std::uint64_t now = sum();
         lock_scope hold{state.mark_lock};
+        const std::uint64_t now = sum();  // under the lock: a quantum counts what it marked at its end
         return rule.may_end(now, marker::is_empty());
       };
       if (!may_end()) continue;
@@ -252,6 +252,7 @@ class collector {
     // What was allocated between the two loads stays counted on top of the live bytes.
     state.heap_bytes.fetch_sub(state.heap_bytes.load(memory_order_relaxed) - live, memory_order_relaxed);
     live_ = live;
+    state.last_marked_bytes.store(state.marked_bytes.load(memory_order_relaxed), memory_order_relaxed);
     state.marking.store(false, memory_order_relaxed);
     {
       lock_scope hold{state.pacer_lock};

@@ -3,7 +3,7 @@
 // Context     The fast path: one thread-local read, the mutator, the shape's number, and a bump of the bin's cursor.
 // Structure   Cells come zeroed. While a cycle marks, runs are black before they reach the bin, so the fast path has no phase test.
 // Protocol    slow: safepoint; help the marker if one runs (assist); sleep shortly if it is outrun (brake); refill; when memory is
-//             exhausted collect once, then throw std::bad_alloc.
+//             exhausted, or the hard limit reached, collect, then throw std::bad_alloc.
 // Invariants  From the bump to the constructed bit the object is reachable from this stack only; if the constructor throws it has
 //             no constructed bit and is swept as bytes.
 #pragma once
@@ -62,10 +62,31 @@ inline void before_refill(mutator& m, std::size_t bytes) noexcept {
     brake(m);
 }
 
+// Whether the hard limit lets a mutator take so many bytes.
+// relaxed, both: others take some meanwhile, so the limit is overrun by a run of cells for each mutator at most.
+inline bool is_within_limit(std::size_t bytes) noexcept {
+  const std::size_t limit = state.hard_limit.load(memory_order_relaxed);
+  return TERN_LIKELY(limit == SIZE_MAX) ||
+         (bytes <= limit && state.heap_bytes.load(memory_order_relaxed) <= limit - bytes);
+}
+
+// A cycle in which other mutators went on keeps what they made meanwhile, garbage or not; so there are two.
+inline constexpr unsigned collections_before_bad_alloc = 2;
+
+// Under a hard limit they may also have taken all that a cycle found free before the caller woke: as long as what cycles mark leaves
+// room for it, they have only been faster, and it tries again.
+inline bool is_only_late(std::size_t bytes) noexcept {
+  const std::size_t limit =
+      state.hard_limit.load(memory_order_relaxed);  // relaxed, both: as in is_within_limit()
+  const std::size_t marked = state.last_marked_bytes.load(memory_order_relaxed);
+  return limit != SIZE_MAX && bytes <= limit && marked <= limit - bytes;
+}
+
 // Requires: the caller still holds nothing of the object, the mutator may have changed. Throws.
-TERN_COLD inline void after_exhaustion(bool& retried) {
-  if (retried) throw std::bad_alloc{};
-  retried = true;
+TERN_COLD inline void after_exhaustion(std::size_t bytes, bool by_limit, unsigned& collections) {
+  if (collections >= collections_before_bad_alloc && !(by_limit && is_only_late(bytes)))
+    throw std::bad_alloc{};
+  ++collections;
   collect_and_wait();
 }
 
@@ -79,15 +100,19 @@ inline void* take_cell(mutator& m, shape& k) noexcept {
 }
 
 TERN_NOINLINE inline void* allocate_slow(shape& k, std::size_t bytes) {
-  for (bool retried = false;;) {
+  for (unsigned collections = 0;;) {
     mutator& m = current_mutator();
+    bool by_limit = false;
     {
       const runtime_scope in{m};
       before_refill(m, bytes);
-      void* p = k.is_large() ? reinterpret_cast<void*>(allocate_large(m, k, bytes)) : take_cell(m, k);
-      if (TERN_LIKELY(p != nullptr)) return p;
+      by_limit = !is_within_limit(bytes);
+      if (TERN_LIKELY(!by_limit)) {
+        void* p = k.is_large() ? reinterpret_cast<void*>(allocate_large(m, k, bytes)) : take_cell(m, k);
+        if (TERN_LIKELY(p != nullptr)) return p;
+      }
     }
-    after_exhaustion(retried);
+    after_exhaustion(bytes, by_limit, collections);
   }
 }
 
@@ -147,6 +172,14 @@ void* allocate_array(std::size_t n) {
     }
   return allocate_slow(*k, bytes);
 }
+
+// Types of which a value-initialised object is all zero bytes, as fresh cells are: no constructor need run over a large array.
+template <class T>
+inline constexpr bool is_zero_bytes = std::is_trivially_default_constructible_v<T>;
+template <class T>
+inline constexpr bool is_zero_bytes<::tern::gc::member<T>> = true;
+template <class T>
+inline constexpr bool is_zero_bytes<::tern::gc::atomic_member<T>> = true;
 
 inline void mark_constructed(void* object) noexcept {
   const std::uintptr_t word = to_word(object);
@@ -221,9 +254,7 @@ array<T>* make_array(std::size_t n) {
   // Atomic: a cycle that began before the array was made may have found its cell by the pointer on this stack.
   __atomic_store_n(&header->length, n, __ATOMIC_RELAXED);
   auto* a = static_cast<array<T>*>(p);
-  // Zero bytes are the value already where no constructor runs.
-  if constexpr (!std::is_trivially_default_constructible_v<T>)
-    std::uninitialized_value_construct_n(a->data(), n);
+  if constexpr (!detail::gc::is_zero_bytes<T>) std::uninitialized_value_construct_n(a->data(), n);
   if constexpr (!std::is_trivially_destructible_v<T>) detail::gc::mark_constructed(p);
   return a;
 }

@@ -4,7 +4,7 @@
 //             serialises, tests drive it in simulation.
 // Structure   live ---------------- trigger ------------- goal --------- brake
 //                  allocate freely         cycle runs here      assists no longer suffice: short sleeps
-//             goal    = max(minimum, live + live * percent / 100), at most the limit
+//             goal    = max(minimum, live + live * percent / 100), at most the limits
 //             trigger = goal - what is expected to be allocated while marking (smoothed, with a margin), but never nearer to live
 //                       than a twentieth of the distance
 // Protocol    Assist: while marking, a refill owes allocated_bytes * ratio of marking work; it pays at most assist_cap at once and
@@ -26,6 +26,7 @@ struct pacer_settings {
   std::uint32_t percent = 100;                 // growth over the live bytes
   std::size_t minimum = default_minimum_heap;  // bytes: no automatic cycle below
   std::size_t limit = SIZE_MAX;                // bytes: the goal stays below, as far as live bytes allow
+  std::size_t hard_limit = SIZE_MAX;           // bytes: the goal stays below, whatever lives
 };
 
 __extension__ typedef unsigned __int128 wide;  // NOLINT(modernize-use-using): no extension marker in an alias
@@ -83,6 +84,7 @@ class pacer {
     // Under a limit the goal shrinks towards it, but a cycle must be worth something: a sixteenth of the live bytes at least.
     if (goal_ > settings_.limit)
       goal_ = std::max(settings_.limit, add(live_, live_ / 16 + (std::size_t{64} << 10)));
+    goal_ = std::min(goal_, std::max(settings_.hard_limit, live_));
     const std::size_t distance = goal_ - std::min(live_, goal_);
     const std::size_t wanted = add(runway_, runway_ / 8);
     const std::size_t runway = std::clamp(wanted, distance / 20, distance - distance / 20);

@@ -47,7 +47,9 @@ class span : public span_base {
   std::uint32_t cells = 0;
   bool is_zero = false;                            // free cells read as zero: fresh from the OS
   destroy_state destroying = destroy_state::none;  // the executor's lock
+  bool scans_inline = false;                       // inline_members says all of an object's members
   std::size_t cell_bytes = 0;                      // bytes of the whole span where there is one cell
+  std::uint64_t inline_members = 0;                // a copy of the shape's, for the marker
   atomic<std::uint64_t> epoch{0};
   span* next_doomed = nullptr;  // the executor's lock
   bit_group bits[groups];
@@ -105,6 +107,8 @@ class span : public span_base {
     cells = s.cells;
     reciprocal = s.reciprocal;
     cell_bytes = s.is_large() ? bytes() : s.cell_bytes;
+    scans_inline = !s.has_members() || (!s.is_array && s.unit.words == 1);
+    inline_members = scans_inline && s.has_members() ? s.unit.bits[0] : 0;
     is_zero = zeroed;
     destroying = destroy_state::none;
     epoch.store(current_epoch, memory_order_relaxed);  // relaxed: published by the map entry

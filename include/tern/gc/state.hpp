@@ -201,6 +201,9 @@ struct heap_state {
   atomic<std::size_t> heap_bytes{0};  // live after the last cycle, plus allocated since
   atomic<std::size_t> trigger{default_minimum_heap - default_minimum_heap / 20};
   atomic<std::size_t> brake{SIZE_MAX};
+  atomic<std::size_t> hard_limit{SIZE_MAX};  // of heap_bytes
+  atomic<std::size_t> last_marked_bytes{
+      0};                       // by the last cycle that ended: lived when it began, more or less
   atomic<bool> marking{false};  // assists and brake apply
 
   // The collector's thread.
