@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -192,6 +193,25 @@ TEST(Allocator, ReallocateGrowsThroughAllTiersAndShrinksBack) {
   void* same = tern::reallocate(p, 12);
   EXPECT_EQ(same, p) << "in place within the class";
   tern::deallocate(same, 12);
+}
+
+// mremap moves one mapping of the kernel's, and what a program advises of a part of a block splits it in several.
+TEST(Allocator, AMappingThatTheProgramHasSplitIsResizedAllTheSame) {
+  constexpr std::size_t size = std::size_t{4} << 20;
+  auto* p = static_cast<char*>(tern::reallocate(tern::allocate(size / 4), size));
+  p[0] = 1;
+  p[size - 1] = 2;
+  ASSERT_EQ(::madvise(p + size / 2, size / 4, MADV_DONTDUMP), 0);
+  auto* q = static_cast<char*>(tern::try_reallocate(p, 3 * size));
+  ASSERT_NE(q, nullptr);
+  EXPECT_EQ(q[0], 1);
+  EXPECT_EQ(q[size - 1], 2);
+  q[3 * size - 1] = 3;
+  ASSERT_EQ(::madvise(q + size / 2, size / 4, MADV_DONTDUMP), 0);
+  q = static_cast<char*>(tern::try_reallocate(q, size));
+  ASSERT_NE(q, nullptr);
+  EXPECT_EQ(q[size - 1], 2);
+  tern::deallocate(q);
 }
 
 TEST(Allocator, HugeBlocksGoBackWhole) {

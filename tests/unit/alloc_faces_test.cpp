@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -107,6 +108,16 @@ TEST(Arena, ResetKeepsOneBlockAndReusesIt) {
   tern::arena empty;
   empty.reset();
   *static_cast<char*>(empty.allocate(1)) = 1;
+}
+
+TEST(Arena, ZeroBytesAreSomePointer) {
+  tern::arena a;
+  EXPECT_NE(a.allocate(0), nullptr);
+  EXPECT_NE(a.allocate(0, 1), nullptr);
+  a.release();
+  EXPECT_NE(a.allocate(0, 1), nullptr);
+  tern::arena moved{std::move(a)};
+  EXPECT_NE(a.allocate(0), nullptr);
 }
 
 TEST(Pool, CreatesDestroysAndSurvivesAThrowingConstructor) {
@@ -268,6 +279,17 @@ TEST(HeapProfile, HoldsWhatLives) {
   tern::release_memory();
   EXPECT_EQ(tern::detail::samples.live_samples(), 0u);
   EXPECT_FALSE(tern::heap_profile::write("/nonexistent/folder/file"));
+}
+
+TEST(HeapProfile, AnIntervalBeyondAllMemoryGivesNoSample) {
+  std::vector<void*> blocks;
+  for (std::size_t i = 0; i < 200; ++i) {
+    tern::heap_profile::start(SIZE_MAX);  // draws anew
+    blocks.push_back(tern::allocate(100'000));
+  }
+  EXPECT_EQ(tern::detail::samples.live_samples(), 0u);
+  tern::heap_profile::start(0);
+  for (void* p : blocks) tern::deallocate(p);
 }
 
 }  // namespace

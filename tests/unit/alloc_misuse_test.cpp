@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include <tern/alloc.hpp>
@@ -136,6 +137,15 @@ TEST(AllocMisuseDeathTest, GuardedSamplesCatchOverflowAndUseAfterFree) {
         raise(SIGSEGV);
       },
       tern::detail::tsan_build ? "^ThreadSanitizer:DEADLYSIGNAL" : "^$");
+  // One that somebody sends and the program ignores stays ignored.
+  EXPECT_EXIT(
+      {
+        ::signal(SIGSEGV, SIG_IGN);
+        tern::heap_profile::start_guarded(1);
+        raise(SIGSEGV);
+        std::_Exit(7);
+      },
+      testing::ExitedWithCode(7), "^$");
 }
 
 TEST(AllocMisuseDeathTest, AddressSanitizerSeesUseAfterFreeAndOverrun) {

@@ -63,7 +63,8 @@ class arena {
       b = next;
     }
     head_ = nullptr;
-    cursor_ = end_ = 0;
+    cursor_ = nowhere;
+    end_ = 0;
     next_bytes_ = first_bytes;
     held_ = 0;
   }
@@ -126,9 +127,12 @@ class arena {
     return reinterpret_cast<void*>(start);
   }
 
-  std::uintptr_t cursor_ = 0;  // next free byte of the head block
-  std::uintptr_t end_ = 0;     // its end
-  block* head_ = nullptr;      // newest bump block, then all others
+  // The cursor without a block: behind every end, so that zero bytes have no place there either.
+  static constexpr std::uintptr_t nowhere = 1;
+
+  std::uintptr_t cursor_ = nowhere;  // next free byte of the head block
+  std::uintptr_t end_ = 0;           // its end
+  block* head_ = nullptr;            // newest bump block, then all others
   std::size_t next_bytes_ = first_bytes;
   std::size_t held_ = 0;
 };

@@ -74,9 +74,11 @@ class huge_blocks {
       count(0, mapped, before);
     }
     publish(s);
+    if (p != MAP_FAILED) return p;
+    // A part that the program has advised or locked is a mapping of its own to the kernel, which moves one at a time.
     // Back to what it was, which is less.
-    if (p == MAP_FAILED) static_cast<void>(heap.change_foreign(pages_of(mapped), pages_of(before)));
-    return p != MAP_FAILED ? p : nullptr;
+    static_cast<void>(heap.change_foreign(pages_of(mapped), pages_of(before)));
+    return copy(s, bytes);
   }
 
   template <class F>
@@ -145,6 +147,11 @@ class huge_blocks {
       count(0, s->mapped_bytes, before, static_cast<std::ptrdiff_t>(s->mapped_bytes - before));
       return s->memory();
     }
+    return copy(s, bytes);
+  }
+
+  // To another place, a mapping if there is one.
+  void* copy(span* s, std::size_t bytes) noexcept {
     void* const p = allocate(bytes, 1, wish::to_grow);
     if (p == nullptr) return nullptr;
     std::memcpy(p, s->memory(), bytes < s->mapped_bytes ? bytes : s->mapped_bytes);

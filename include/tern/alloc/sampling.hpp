@@ -14,7 +14,8 @@
 // Invariants  I1 Whoever takes a sample holds lock_ meanwhile: what the unwinder allocates is never a sample.
 //             I2 A block that came back by a free with its size may serve its class again before it reaches its span: it is as long as
 //                any of the class. It counts as live until then.
-// Ordering    lock_ before every other lock of the allocator; list_lock_ alone.
+// Ordering    lock_ before every other lock of the allocator. Under list_lock_ none is taken; it is taken under the shared cache's, which may
+//             give samples back.
 // Limits      What a program recycles within one cache is seen only when the cache is refilled. An overflow is seen where it leaves the
 //             size of the class. Stacks need unwind tables and libgcc_s; without, samples have none.
 // References  pprof's heap_v2 text format, with its correction for the sampling interval.
@@ -149,9 +150,13 @@ class heap_sampler {
     return n;
   }
 
+  // Two parts of the order, see Ordering.
   template <class F>
-  void for_each_lock(F&& f) noexcept {
+  void for_each_outer_lock(F&& f) noexcept {
     f(lock_);
+  }
+  template <class F>
+  void for_each_inner_lock(F&& f) noexcept {
     f(list_lock_);
     records_.for_each_lock(f);
   }
@@ -187,7 +192,9 @@ class heap_sampler {
     const unsigned width = static_cast<unsigned>(std::bit_width(bits));
     const double m = static_cast<double>(bits) / static_cast<double>(std::uint64_t{1} << (width - 1));
     const double log2_m = (2 - m / 3) * m - 5.0 / 3;
-    return static_cast<std::int64_t>((33 - width - log2_m) * 0.6931 * static_cast<double>(interval)) + 1;
+    const double drawn = (33 - width - log2_m) * 0.6931 * static_cast<double>(interval);
+    constexpr std::int64_t most = std::int64_t{1} << 62;
+    return drawn < static_cast<double>(most) ? static_cast<std::int64_t>(drawn) + 1 : most;
   }
 
   record* make_record_locked(span* s, std::size_t bytes) noexcept {
@@ -273,6 +280,7 @@ inline void heap_sampler::on_fault(int signal, siginfo_t* info, void* context) n
   const struct sigaction& earlier = samples.earlier_;
   if ((earlier.sa_flags & SA_SIGINFO) != 0) return earlier.sa_sigaction(signal, info, context);
   if (earlier.sa_handler != SIG_DFL && earlier.sa_handler != SIG_IGN) return earlier.sa_handler(signal);
+  if (sent && earlier.sa_handler == SIG_IGN) return;
   ::signal(signal, SIG_DFL);
   if (sent) ::raise(signal);  // else the instruction faults again
 }

@@ -318,16 +318,17 @@ inline void cache_registry::on_thread_exit(void* c) noexcept {
   caches.retire_at_exit(static_cast<thread_cache*>(c));
 }
 
-// All locks of the allocator in the order in which they nest. The sampler's come first (sampling.hpp).
+// All locks of the allocator in the order in which they nest. The sampler's own comes first (sampling.hpp).
 template <class F>
 void for_each_allocator_lock(F&& f) noexcept {
-  samples.for_each_lock(f);
+  samples.for_each_outer_lock(f);
   hardening.for_each_lock(f);
   f(caches.exit_key_lock);
   f(caches.lock);
   for (thread_cache* c = caches.live.front(); c != nullptr; c = caches.live.next(*c)) c->for_each_lock(f);
   f(caches.shared_lock);
   caches.shared_store.for_each_lock(f);
+  samples.for_each_inner_lock(f);
   for (central_list& l : central_lists) l.for_each_lock(f);
   huge.for_each_lock(f);
   heap_scavenger.for_each_lock(f);
