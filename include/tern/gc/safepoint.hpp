@@ -29,13 +29,8 @@ void ensure_started();  // collector.hpp: the collector's threads and the schedu
 
 // ---- the word of a fiber ----
 
-// The scheduler keeps it as a plain integer, since it never touches it while the fiber lives.
-using fiber_word = atomic<std::uint64_t>;
-static_assert(sizeof(fiber_word) == sizeof(std::uint64_t));
-
 inline auto scan_of(fiber& f) noexcept {
-  return fiber_scan<fiber, atomic<std::uint32_t>, fiber_word>{f.stack_state,
-                                                              reinterpret_cast<fiber_word&>(f.gc_word[0])};
+  return fiber_scan<fiber, atomic<std::uint32_t>, atomic<std::uint64_t>>{f.stack_state, f.gc_word};
 }
 
 inline void* fake_stack_of([[maybe_unused]] fiber& f) noexcept {

@@ -81,7 +81,7 @@ struct alignas(cache_line_size) fiber {
       nullptr};  // for dumps: what a parked fiber waits for, null while it is runnable
   atomic<const void*> wait_object{nullptr};  // and the address of that thing
   std::uint64_t id = 0;                      // unique in the process; 0: never used
-  std::uint64_t gc_word[2] = {0, 0};         // the collector's; zero at spawn
+  atomic<std::uint64_t> gc_word{0};          // the collector's, which may look while the slot is reused
   atomic<std::int64_t> parked_since{
       0};  // valid while wait_what is noted: the monitor's clock when it first saw this wait
 

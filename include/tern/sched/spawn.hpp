@@ -72,7 +72,7 @@ TERN_ALWAYS_INLINE void prepare_fiber(fiber& f, processor* p) noexcept {
                     memory_order_relaxed);  // relaxed, all: published by stack_state and the queue
   f.wait_what.store(nullptr, memory_order_relaxed);
   f.id = next_fiber_id(p);
-  f.gc_word[0] = f.gc_word[1] = 0;
+  f.gc_word.store(0, memory_order_relaxed);
 #if TERN_ASAN
   const void* limit = stack_pool::stack_limit(&f);
   f.sanitizer.create(limit, to_word(&f) - to_word(limit));
