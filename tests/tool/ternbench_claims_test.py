@@ -207,6 +207,25 @@ class forms(claims_test):
         self.assertEqual(self.tool("claims", "run.json", code=1).stderr,
                          "ternbench claims: results/claims.json: No such file or directory\n")
 
+    def test_the_table_of_the_report_is_whole(self):
+        """Each line covers the five columns, by its own cells and by those that reach down into it"""
+        conditions = [{"when": "half", "test": files.test(bound=2), "also": [files.test(bound=3)]}, {"when": "quarter", "test": files.test(bound=4)}]
+        self.write("c.json", files.claims(files.claim(also=[files.test(), files.test()]),
+                                          files.claim(id="far", test=files.test(bound=1), conditions=conditions)))
+        self.tool("report", "run.json", "--claims", "c.json", "--out", "r.html")
+        table = re.search(r'<section class="claims".*?</section>', (self.folder / "r.html").read_text(), re.S)[0]
+        bodies = re.findall(r"<tbody>(.*?)</tbody>", table, re.S)
+        self.assertEqual([body.count("<tr>") for body in bodies], [3, 4])
+        for body in bodies:
+            rows = re.findall(r"<tr>(.*?)</tr>", body, re.S)
+            width = [0] * len(rows)
+            for at, row in enumerate(rows):
+                for cell in re.findall(r"<t[dh]([^>]*)>", row):
+                    span = re.search(r'rowspan="(\d+)"', cell)
+                    for line in range(at, at + (int(span[1]) if span else 1)):
+                        width[line] += 1
+            self.assertEqual(set(width), {5})
+
     def test_the_report_has_them(self):
         self.write("c.json", files.claims(files.claim(claim="<script>alert(1)</script>"), files.claim(id="far", test=files.test(bound=1))))
         self.tool("report", "run.json", "--claims", "c.json", "--out", "r.html", "--markdown", "r.md")
