@@ -72,7 +72,7 @@ class echo {
   std::uint64_t done_ = 0;
 };
 
-const registration<echo, servers> echo_registered{{
+const registration<echo, servers<echo_session>> echo_registered{{
     .area = "scenario",
     .name = "echo",
     .smoke = {{"connections", 4}, {"depth", 2}},
