@@ -2,8 +2,10 @@
 // confined, billed and ended.
 //
 // Context     A subject here has `serve(pipe)`: it listens on a free port of 127.0.0.1, writes the port (2 bytes) to the pipe, and serves until
-//             it is killed. `raw` is a loop over epoll in one thread, `pthread` a thread per connection.
-// Kept equal  TCP_NODELAY, a buffer of 4 KiB per connection, the first usable CPU alone. The client runs in the measuring process on the
+//             it is killed. `raw` is a loop over epoll in one thread, `pthread` a thread per connection. What is said on a connection is a
+//             `session`, the same for all but Go: room() is where bytes are read to; accept(n) takes them, false to hang up; answer() is what to
+//             send now, asked until it is empty.
+// Kept equal  TCP_NODELAY, buffers of 4 KiB per connection, the first usable CPU alone. The client runs in the measuring process on the
 //             second one.
 #pragma once
 
@@ -25,9 +27,12 @@
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <tern/net.hpp>
@@ -39,7 +44,19 @@
 
 namespace tern_bench {
 
-inline constexpr std::size_t echo_buffer = 4096;
+/// Whatever comes goes back.
+struct echo_session {
+  static constexpr const char* go_name = "echo";
+  std::array<char, 4096> buffer;
+  std::size_t end = 0;
+  echo_session() noexcept {}  // NOLINT: the buffer is written before it is read
+  std::span<char> room() noexcept { return buffer; }
+  bool accept(std::size_t n) noexcept {
+    end = n;
+    return true;
+  }
+  std::span<const char> answer() noexcept { return std::span{buffer}.first(std::exchange(end, 0)); }
+};
 
 inline void tell_port(int pipe, std::uint16_t port) {
   if (write(pipe, &port, sizeof port) != sizeof port) _exit(1);
@@ -74,7 +91,8 @@ struct server_subject {
   }
 };
 
-struct tern_server : server_subject<tern_server> {
+template <class Session>
+struct tern_server : server_subject<tern_server<Session>> {
   static constexpr const char* name = "tern";
   static constexpr role subject_role = role::subject;
   static std::string version() { return tern_version; }
@@ -84,16 +102,19 @@ struct tern_server : server_subject<tern_server> {
       tell_port(pipe, listener.local_endpoint().port());
       for (;;)
         tern::thread{[s = std::make_unique<tern::tcp_stream>(listener.accept())] {
-          std::array<std::byte, echo_buffer> buffer;
+          Session said;
           std::error_code error;
-          while (const std::size_t n = s->read(buffer, error))
-            s->write_all(std::span{buffer}.first(n), error);
+          for (std::size_t n;
+               (n = s->read(std::as_writable_bytes(said.room()), error)) != 0 && said.accept(n);)
+            for (auto out = said.answer(); !out.empty(); out = said.answer())
+              s->write_all(std::as_bytes(out), error);
         }}.detach();
     });
   }
 };
 
-struct raw_server : server_subject<raw_server> {
+template <class Session>
+struct raw_server : server_subject<raw_server<Session>> {
   static constexpr const char* name = "raw";
   static constexpr role subject_role = role::baseline;
   static std::string version() { return "epoll"; }
@@ -102,9 +123,8 @@ struct raw_server : server_subject<raw_server> {
     // connection is not read from meanwhile.
     struct connection {
       int fd;
-      std::size_t begin = 0;
-      std::size_t end = 0;
-      std::array<char, echo_buffer> buffer{};
+      Session said{};
+      std::span<const char> unsent{};
     };
     const int listener = listen_on_loopback(pipe);
     const int set = epoll_create1(EPOLL_CLOEXEC);
@@ -124,32 +144,38 @@ struct raw_server : server_subject<raw_server> {
           const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
           if (fd < 0) continue;
           set_no_delay(fd);
-          watch(EPOLL_CTL_ADD, fd, EPOLLIN, new connection{.fd = fd});
+          watch(EPOLL_CTL_ADD, fd, EPOLLIN, new connection{fd});
           continue;
         }
-        const bool was_full = c->begin != c->end;
+        const bool was_full = !c->unsent.empty();
         if (!was_full) {
-          const ssize_t got = recv(c->fd, c->buffer.data(), c->buffer.size(), 0);
-          if (got <= 0) {
-            if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+          const std::span<char> room = c->said.room();
+          const ssize_t got = recv(c->fd, room.data(), room.size(), 0);
+          if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+          if (got <= 0 || !c->said.accept(static_cast<std::size_t>(got))) {
             close(c->fd);
             delete c;
             continue;
           }
-          c->begin = 0;
-          c->end = static_cast<std::size_t>(got);
+          c->unsent = c->said.answer();
         }
-        const ssize_t sent = send(c->fd, c->buffer.data() + c->begin, c->end - c->begin, MSG_NOSIGNAL);
-        if (sent > 0) c->begin += static_cast<std::size_t>(sent);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR) c->begin = c->end;  // the read tells of the end
-        const bool is_full = c->begin != c->end;
+        while (!c->unsent.empty()) {
+          const ssize_t sent = send(c->fd, c->unsent.data(), c->unsent.size(), MSG_NOSIGNAL);
+          if (sent < 0 && errno == EINTR) continue;
+          if (sent < 0 && errno == EAGAIN) break;
+          // Where it failed otherwise the next read tells of the end.
+          c->unsent = c->unsent.subspan(sent < 0 ? c->unsent.size() : static_cast<std::size_t>(sent));
+          if (c->unsent.empty()) c->unsent = c->said.answer();
+        }
+        const bool is_full = !c->unsent.empty();
         if (is_full != was_full) watch(EPOLL_CTL_MOD, c->fd, is_full ? EPOLLOUT : EPOLLIN, c);
       }
     }
   }
 };
 
-struct pthread_server : server_subject<pthread_server> {
+template <class Session>
+struct pthread_server : server_subject<pthread_server<Session>> {
   static constexpr const char* name = "pthread";
   static constexpr role subject_role = role::baseline;
   static std::string version() { return pthread_subject::version(); }
@@ -166,13 +192,15 @@ struct pthread_server : server_subject<pthread_server> {
       pthread_t t;
       const auto echo = [](void* argument) -> void* {
         const int c = static_cast<int>(reinterpret_cast<std::intptr_t>(argument));
-        std::array<char, echo_buffer> buffer;
-        for (ssize_t n; (n = recv(c, buffer.data(), buffer.size(), 0)) > 0;)
-          for (ssize_t done = 0; done < n;) {
-            const ssize_t k = send(c, buffer.data() + done, static_cast<std::size_t>(n - done), MSG_NOSIGNAL);
-            if (k <= 0) break;
-            done += k;
-          }
+        Session said;
+        const auto receive = [&] { return recv(c, said.room().data(), said.room().size(), 0); };
+        for (ssize_t n; (n = receive()) > 0 && said.accept(static_cast<std::size_t>(n));)
+          for (auto out = said.answer(); !out.empty(); out = said.answer())
+            while (!out.empty()) {
+              const ssize_t k = send(c, out.data(), out.size(), MSG_NOSIGNAL);
+              if (k <= 0) break;
+              out = out.subspan(static_cast<std::size_t>(k));
+            }
         close(c);
         return nullptr;
       };
@@ -182,8 +210,9 @@ struct pthread_server : server_subject<pthread_server> {
   }
 };
 
-/// The Go peer in its other part: -serve echoes on a port that it writes to its standard output.
-struct go_server : server_subject<go_server> {
+/// The Go peer in its other part: -serve serves on a port that it writes to its standard output.
+template <class Session>
+struct go_server : server_subject<go_server<Session>> {
   static constexpr const char* name = "go";
   static constexpr role subject_role = role::peer;
   static std::string version() { return go_peer::version(); }
@@ -195,7 +224,7 @@ struct go_server : server_subject<go_server> {
   static void serve(int pipe) {
     dup2(pipe, STDOUT_FILENO);
     const std::string program = program_folder() + "/go_peer";
-    execl(program.c_str(), program.c_str(), "-serve", static_cast<char*>(nullptr));
+    execl(program.c_str(), program.c_str(), "-serve", Session::go_name, static_cast<char*>(nullptr));
     _exit(1);
   }
 };
@@ -229,6 +258,15 @@ class server_process {
   ~server_process() { end(); }
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+  /// Its resident memory and page tables; what the kernel keeps per socket is not in it.
+  [[nodiscard]] double resident_bytes() const {
+    std::ifstream status("/proc/" + std::to_string(child_) + "/status");
+    double sum = 0;
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("VmRSS:") || line.starts_with("VmPTE:"))
+        sum += std::strtod(line.c_str() + 6, nullptr) * 1024;
+    return sum;
+  }
   /// CPU time that it has used.
   [[nodiscard]] double cpu_seconds() const noexcept {
     timespec t{};
@@ -278,6 +316,7 @@ class connected_clients {
  public:
   explicit connected_clients(std::size_t count) {
     if (usable_cpus() > 1) pin_to(1);
+    bytes_before_ = server_.resident_bytes();
     for (std::size_t i = 0; i < count; ++i) files_.push_back(server_.connect_to());
   }
   connected_clients(const connected_clients&) = delete;
@@ -287,13 +326,34 @@ class connected_clients {
   }
   [[nodiscard]] std::size_t size() const noexcept { return files_.size(); }
   [[nodiscard]] int operator[](std::size_t i) const noexcept { return files_[i]; }
+  /// By which the server has grown for each of them.
+  [[nodiscard]] double bytes_each() const {
+    return (server_.resident_bytes() - bytes_before_) / static_cast<double>(files_.size());
+  }
   [[nodiscard]] double cpu_seconds() const noexcept { return server_.cpu_seconds(); }
+  /// After each batch. The first one warms up: it and the connections' setting up are billed only where there is no other.
+  void count(std::uint64_t operations) noexcept {
+    counted_ += operations;
+    if (counted_ != operations || first_ != 0) return;
+    first_ = operations;
+    cpu_first_ = cpu_seconds();
+  }
+  [[nodiscard]] double cpu_seconds_each() const noexcept {
+    if (counted_ == first_) return cpu_first_ / static_cast<double>(first_);
+    return (cpu_seconds() - cpu_first_) / static_cast<double>(counted_ - first_);
+  }
 
  private:
   server_process<S> server_;
+  double bytes_before_ = 0;
+  std::uint64_t counted_ = 0;
+  std::uint64_t first_ = 0;
+  double cpu_first_ = 0;
   std::vector<int> files_;
 };
 
-using servers = subjects<tern_server, raw_server, pthread_server, go_server>;
+template <class Session>
+using servers =
+    subjects<tern_server<Session>, raw_server<Session>, pthread_server<Session>, go_server<Session>>;
 
 }  // namespace tern_bench

@@ -97,7 +97,7 @@ class echo_latency {
   int set_ = -1;
 };
 
-const registration<echo_latency, servers> echo_latency_registered{{
+const registration<echo_latency, servers<echo_session>> echo_latency_registered{{
     .area = "scenario",
     .name = "echo_latency",
     .smoke = {{"connections", 4}, {"rate", 10'000}},

@@ -284,7 +284,7 @@ func main() {
 			}
 			operations = n
 		case "-serve":
-			serve()
+			serve(value())
 		case "-warm":
 			warm = true
 		case "-p":

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 )
 
-// serve is the server of scenario/echo: it writes its port, as two bytes, to standard output, and serves until it is killed. The client is the
-// harness's, the same for all subjects.
-func serve() {
+// serve is the server of the cases in scenario/: it writes its port, as two bytes, to standard output, and serves until it is killed. The client
+// is the harness's, the same for all subjects.
+func serve(what string) {
 	runtime.GOMAXPROCS(1)
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -20,23 +22,37 @@ func serve() {
 		os.Exit(1)
 	}
 	os.Stdout.Close()
+	if what == "http" {
+		serveHTTP(listener)
+	}
 	for {
 		connection, err := listener.Accept()
 		if err != nil {
 			continue
 		}
-		go func() {
-			defer connection.Close()
-			buffer := make([]byte, 4096)
-			for {
-				n, err := connection.Read(buffer)
-				if err != nil {
-					return
-				}
-				if _, err := connection.Write(buffer[:n]); err != nil {
-					return
-				}
-			}
-		}()
+		go echo(connection)
 	}
+}
+
+func echo(connection net.Conn) {
+	defer connection.Close()
+	buffer := make([]byte, 4096)
+	for {
+		n, err := connection.Read(buffer)
+		if err != nil {
+			return
+		}
+		if _, err := connection.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func serveHTTP(listener net.Listener) {
+	answer := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, "hello, world\n")
+	}
+	_ = http.Serve(listener, http.HandlerFunc(answer))
+	os.Exit(1)
 }
