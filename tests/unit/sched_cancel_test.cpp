@@ -184,8 +184,73 @@ TEST_P(sched_cancel, deadlines) {
       ended.wait();
       n.wait();
     }
+    {
+      // The ends of the clock's range are further away than a duration can tell.
+      tern::nursery n{tern::nursery::clock::time_point::min()};
+      n.spawn([&] { EXPECT_THROW(static_cast<void>(c.receive()), tern::cancelled); });
+      n.wait();
+      tern::nursery later{tern::nursery::clock::time_point::max()};
+      later.spawn([] { tern::this_thread::yield(); });
+      later.cancel_at(tern::nursery::clock::time_point::min());
+      later.spawn([&] { EXPECT_THROW(static_cast<void>(c.receive()), tern::cancelled); });
+      later.wait();
+    }
     tern::nursery unused{tern::nursery::clock::now()};
     unused.cancel_after(1h);
+  });
+}
+
+// After an exception a nursery begins anew, with a stop source of its own, while somebody outside may be about to cancel it.
+TEST_P(sched_cancel, anybody_may_cancel_while_a_wait_ends) {
+  run_detached([] {
+    tern::nursery n;
+    std::atomic<bool> stop{false};
+    std::thread outside{[&] {
+      while (!stop) {
+        n.cancel();
+        n.request_stop();
+        static_cast<void>(n.get_stop_token().stop_requested());
+        static_cast<void>(n.is_cancelled());
+      }
+    }};
+    for (int i = 0; i < tern_test::scale(tern_test::is_emulated() ? 50 : 2000); ++i) {
+      n.spawn([] { throw std::runtime_error{"a child's"}; });
+      EXPECT_THROW(n.wait(), std::runtime_error);
+    }
+    stop = true;
+    tern::blocking([&] { outside.join(); });
+  });
+}
+
+// The caller's frame holds the function and its result, so it stays; then what came of it is told as ever.
+TEST_P(sched_cancel, a_run_in_another_runtime_ends_first) {
+  tern::runtime other{{.processors = 1}};
+  run_detached([&] {
+    tern::nursery n;
+    tern::channel<int> begun, go;
+    const auto waits_there = [&] {
+      begun.send(1);
+      return go.receive().value_or(0);
+    };
+    bool thrown = false;
+    int result = 0;
+    n.spawn([&] {
+      try {
+        other.run([&]() -> void {
+          waits_there();
+          throw std::out_of_range{"from there"};
+        });
+      } catch (const std::out_of_range&) {
+        thrown = true;
+      }
+    });
+    n.spawn([&] { result = other.run(waits_there); });
+    for (int i = 0; i < 2; ++i) begun.receive();
+    n.cancel();
+    for (int i = 0; i < 2; ++i) go.send(5);
+    n.wait();
+    EXPECT_TRUE(thrown);
+    EXPECT_EQ(result, 5);
   });
 }
 

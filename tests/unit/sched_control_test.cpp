@@ -154,6 +154,21 @@ TEST_P(sched_job_pool, results_exceptions_and_bounds) {
   });
 }
 
+TEST_P(sched_job_pool, the_longest_wait_is_for_ever) {
+  run_detached([] {
+    tern::job_pool pool{{.most = 1}};
+    tern::channel<int> c;
+    auto j = pool.submit([&] { return c.receive().value_or(0); });
+    EXPECT_FALSE(j.wait_for(std::chrono::hours::min()));
+    tern::thread late{[&] {
+      for (int i = 0; i < 100; ++i) tern::this_thread::yield();
+      c.send(3);
+    }};
+    EXPECT_TRUE(j.wait_for(std::chrono::hours::max()));
+    EXPECT_EQ(j.get(), 3);
+  });
+}
+
 TEST_P(sched_job_pool, a_full_queue_blocks_or_refuses) {
   run_detached([] {
     for (const auto full : {tern::when_full::block, tern::when_full::refuse}) {

@@ -321,6 +321,55 @@ TEST(SchedFork, WhileTheRuntimeIsBusy) {
   busy.join();
 }
 
+// The library's own thread for SIGQUIT is the parent's; in the child a thread that sleeps is the program's, and may wake a fiber.
+TEST(SchedFork, AChildCountsItsOwnThreads) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own threads count as foreign";
+  expect_well(in_child([] {
+    tern::runtime rt{{.processors = 1, .dump_on_sigquit = true}};
+    rt.run([] {});
+    const outcome o = in_child([] {
+      tern::channel<int> c;
+      std::thread late{[&] {
+        std::this_thread::sleep_for(1s);
+        c.send(1);
+      }};
+      tern::run(tern::runtime_options{.processors = 1}, [&] { c.receive(); });
+      late.join();
+    });
+    if (!WIFEXITED(o.status) || WEXITSTATUS(o.status) != 0) ::_exit(4);
+    std::_Exit(0);
+  }));
+}
+
+// What the whole process shares: a child that is forked while another thread holds it finds it free.
+TEST(SchedFork, WhileLocksOfTheProcessAreHeld) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  tern::run(tern::runtime_options{.processors = 1}, [] {});
+  using namespace tern::detail;
+  for (spin_lock<>* l :
+       {&local_index_registry.lock, &tracer.foreign_lock, &tracer.control_lock, &the_environment_trace.lock,
+        &the_fault_handlers.lock, &the_sigquit.lock, &inspectors.lock, &schedulers.lock}) {
+    std::atomic<bool> forked{false};
+    std::atomic<bool> held{false};
+    std::thread holder{[&] {
+      lock_scope hold{*l};
+      held = true;
+      // Until there is a child; for a moment where the fork waits for the lock.
+      for (int i = 0; i < 20 && !forked; ++i) ::usleep(1000);
+    }};
+    while (!held) std::this_thread::yield();
+    const outcome o = in_child([&] {
+      if (!l->try_lock()) ::_exit(5);
+    });
+    forked = true;
+    holder.join();
+    expect_well(o);
+    EXPECT_TRUE(l->try_lock());
+    l->unlock();
+  }
+}
+
 // ---- stopped and continued ----
 
 TEST(SchedProcess, StoppedAndContinuedItGoesOn) {

@@ -251,6 +251,8 @@ TEST_P(SchedThread, StacksOfOtherSizes) {
     deep(1024 * 1024);
     EXPECT_EQ(error_of([] { tern::thread t(tern::thread_attributes{.stack_size = 64 << 20}, [] {}); }),
               std::errc::invalid_argument);
+    EXPECT_EQ(error_of([] { tern::thread t(tern::thread_attributes{.stack_size = SIZE_MAX}, [] {}); }),
+              std::errc::invalid_argument);
   });
 }
 

@@ -51,6 +51,27 @@ TEST_P(sync_mutex, try_lock_fails_only_while_it_is_held) {
   });
 }
 
+// The ends of a clock's range are further away than its duration can tell.
+TEST_P(sync_mutex, the_beginning_of_time_is_past) {
+  run([] {
+    using clock = std::chrono::steady_clock;
+    using hours = std::chrono::time_point<clock, std::chrono::hours>;
+    tern::mutex m;
+    const std::lock_guard hold{m};
+    tern::semaphore none;
+    tern::channel<int> c;
+    EXPECT_FALSE(m.try_lock_until(clock::time_point::min()));
+    EXPECT_FALSE(m.try_lock_until(hours::min()));
+    EXPECT_FALSE(none.try_acquire_until(clock::time_point::min()));
+    EXPECT_FALSE(c.receive_until(std::chrono::system_clock::time_point::min()));
+    none.release(2);
+    EXPECT_TRUE(none.try_acquire_until(clock::time_point::max()));
+    EXPECT_TRUE(none.try_acquire_until(hours::max()));
+    tern::thread late{[&] { c.send(1); }};
+    EXPECT_EQ(c.receive_until(hours::max()), 1);
+  });
+}
+
 TEST_P(sync_mutex, another_fiber_may_unlock) {
   run([] {
     tern::mutex m;

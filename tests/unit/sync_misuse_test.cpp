@@ -90,6 +90,7 @@ TEST(sync_misuse_death, wait_group) {
         g.add(1);
       },
       "count went beyond 2\\^31 - 1");
+  EXPECT_DEATH(tern::wait_group{0x8000'0000u}, "count went beyond 2\\^31 - 1");
   EXPECT_DEATH(destroy_under_a_waiter<tern::wait_group>([](auto& g) {
                  g.add(1);
                  g.wait();

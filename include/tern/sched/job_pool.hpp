@@ -28,6 +28,7 @@
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/sched/cancel.hpp>
+#include <tern/sched/deadline.hpp>
 #include <tern/sched/runtime.hpp>
 #include <tern/sched/spawn.hpp>
 
@@ -185,8 +186,7 @@ class [[nodiscard]] job {
   /// True if the job ended in time.
   template <class Rep, class Period>
   [[nodiscard]] bool wait_for(const std::chrono::duration<Rep, Period>& d) const {
-    return checked().wait(detail::os::deadline_after(
-        detail::os::now(), std::chrono::duration_cast<std::chrono::nanoseconds>(d).count()));
+    return checked().wait(detail::deadline_in(d));
   }
   /// Waits, then returns what the job returned or rethrows what it threw, once; cancelled if the pool dropped it. Without a job, as
   /// all of these: std::system_error(invalid_argument). Throws cancelled too when the caller is cancelled while it waits; then the

@@ -19,6 +19,7 @@
 
 #include <tern/ds/spin_lock.hpp>
 #include <tern/sched/cancel.hpp>
+#include <tern/sched/deadline.hpp>
 #include <tern/sched/spawn.hpp>
 #include <tern/sched/thread.hpp>
 
@@ -48,7 +49,7 @@ class nursery {
   /// Cancels the children at `deadline`.
   explicit nursery(clock::time_point deadline, cancel_mode mode = cancel_mode::interrupt) noexcept
       : mode_{mode} {
-    deadline_ = as_deadline(deadline - clock::now());
+    deadline_ = detail::deadline_at(deadline);
   }
   nursery(const nursery&) = delete;
   nursery& operator=(const nursery&) = delete;
@@ -94,29 +95,39 @@ class nursery {
   void wait() {
     const bool interrupted = !wait_for_children();
     if (std::exception_ptr e = std::exchange(error_, nullptr)) {
-      stop_ = new_stop_source();
-      cancelled_ = false;
+      std::stop_source other = new_stop_source();
+      {
+        detail::lock_scope hold{lock_};
+        stop_.swap(other);
+        cancelled_ = false;
+      }
       std::rethrow_exception(std::move(e));
     }
     if (interrupted) throw cancelled{};
   }
 
   /// Asks the children to stop, through their tokens alone.
-  void request_stop() noexcept { stop_.request_stop(); }
-  std::stop_token get_stop_token() const noexcept { return stop_.get_token(); }
+  void request_stop() noexcept { stop_source().request_stop(); }
+  std::stop_token get_stop_token() const noexcept { return stop_source().get_token(); }
 
   /// request_stop(), and the waits of all children throw cancelled from now on. From anywhere, any number of times. O(children).
   void cancel() noexcept {
-    stop_.request_stop();
-    detail::lock_scope hold{lock_};
-    cancel_locked();
+    std::stop_source told{std::nostopstate};
+    for (;;) {
+      {
+        detail::lock_scope hold{lock_};
+        if (told == stop_) return cancel_locked();
+        told = stop_;
+      }
+      told.request_stop();  // its callbacks are the program's, and may take as long as they like
+    }
   }
   /// cancel() after `d`; replaces the deadline there is. Throws when no fiber can be started for it.
   template <class Rep, class Period>
   void cancel_after(const std::chrono::duration<Rep, Period>& d) {
-    set_deadline(as_deadline(d));
+    set_deadline(detail::deadline_in(d));
   }
-  void cancel_at(clock::time_point t) { set_deadline(as_deadline(t - clock::now())); }
+  void cancel_at(clock::time_point t) { set_deadline(detail::deadline_at(t)); }
 
   /// True from cancel(), the deadline or the first exception on.
   bool is_cancelled() const noexcept {
@@ -127,6 +138,12 @@ class nursery {
  private:
   // A call: of the constructor inlined GCC 12 says now and then that it reads itself uninitialised.
   TERN_COLD static std::stop_source new_stop_source() { return {}; }
+
+  // A wait() that ends may put another one in its place.
+  std::stop_source stop_source() const noexcept {
+    detail::lock_scope hold{lock_};
+    return stop_;
+  }
 
   using cancelling = detail::basic_cancel_state<>;
 
@@ -140,7 +157,7 @@ class nursery {
       home->child_begins(state);
       try {
         if constexpr (std::is_invocable_v<F&, std::stop_token>)
-          static_cast<void>((*function)(home->stop_.get_token()));
+          static_cast<void>((*function)(home->get_stop_token()));
         else
           static_cast<void>((*function)());
       } catch (const cancelled&) {
@@ -156,15 +173,6 @@ class nursery {
       home->child_ended(std::move(error), &state);
     }
   };
-
-  template <class Rep, class Period>
-  static detail::os::nanoseconds as_deadline(const std::chrono::duration<Rep, Period>& d) noexcept {
-    const double ns = std::chrono::duration<double, std::nano>(d).count();
-    if (ns <= 0) return detail::os::now();
-    return ns >= 9.2e18
-               ? detail::os::never
-               : detail::os::deadline_after(detail::os::now(), static_cast<detail::os::nanoseconds>(ns) + 1);
-  }
 
   // ---- children ----
 
@@ -329,7 +337,7 @@ class nursery {
   detail::os::nanoseconds deadline_ = detail::os::never;  // lock_ while children live
   detail::list<cancelling, &cancelling::hook> living_;    // lock_
   std::exception_ptr error_;                              // lock_ while children live
-  std::stop_source stop_;
+  std::stop_source stop_;                                 // lock_
 };
 
 }  // namespace tern::inline v1

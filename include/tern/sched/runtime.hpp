@@ -41,27 +41,27 @@ class runtime {
   }
 
   /// Runs `f` as a fiber and waits for it; returns its result or rethrows its exception. Fibers that it detached run on. From any
-  /// thread, also from a fiber of another runtime, and several at once.
+  /// thread, also from a fiber of another runtime, and several at once. A wait for it that is not cancelled.
   template <class F>
     requires std::is_invocable_v<F&>
   std::invoke_result_t<F&> run(F&& f) {
     using result = std::invoke_result_t<F&>;
     static constexpr detail::spawn_options o{.name = "main", .is_main = true};
     if constexpr (std::is_void_v<result>) {
-      detail::thread_access::make(&scheduler_, o, [&f] { f(); }).join();
+      run_to_end(o, [&f] { f(); });
     } else if constexpr (std::is_reference_v<result>) {
       std::remove_reference_t<result>* out = nullptr;
-      detail::thread_access::make(&scheduler_, o, [&] {
+      run_to_end(o, [&] {
         out = &f();
         detail::crossing(&out, sizeof out);  // to the waiting stack
-      }).join();
+      });
       return static_cast<result>(*out);
     } else {
       std::optional<result> out;
-      detail::thread_access::make(&scheduler_, o, [&] {
+      run_to_end(o, [&] {
         out.emplace(f());
         detail::crossing(&out, sizeof out);  // to the waiting stack
-      }).join();
+      });
       return std::move(*out);
     }
   }
@@ -100,6 +100,15 @@ class runtime {
 
  private:
   friend struct detail::runtime_access;
+
+  // What runs refers to the caller's frame, so a caller that is cancelled waits for its end all the same.
+  template <class F>
+  void run_to_end(const detail::spawn_options& o, F&& f) {
+    thread t = detail::thread_access::make(&scheduler_, o, std::forward<F>(f));
+    const cancellation_shield shield;
+    t.join();
+  }
+
   detail::environment_trace_scope trace_;  // outlives the scheduler
   mutable detail::scheduler scheduler_;
 };

@@ -45,7 +45,11 @@ namespace detail {
 
 // What spawn_options::stack_size is for these attributes. Throws std::system_error.
 inline std::size_t slot_request(const thread_attributes& a) {
-  if (TERN_LIKELY(!a.tiny)) return a.stack_size;
+  if (TERN_LIKELY(!a.tiny)) {
+    if (TERN_UNLIKELY(a.stack_size == tiny_request))
+      throw std::system_error(EINVAL, std::generic_category(), "tern: stack size above 8 MiB");
+    return a.stack_size;
+  }
   if (a.stack_size != 0)
     throw std::system_error(EINVAL, std::generic_category(),
                             "tern: thread_attributes with tiny and stack_size");

@@ -20,7 +20,11 @@ namespace tern::inline v1::detail {
 template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>>
 class basic_wait_group {
  public:
-  constexpr explicit basic_wait_group(std::uint32_t count = 0) noexcept : word_{count} {}
+  static constexpr std::int64_t max_count = 0x7fff'ffff;
+
+  constexpr explicit basic_wait_group(std::uint32_t count = 0) noexcept : word_{count} {
+    if (count > max_count) fatal("a wait group's count went beyond 2^31 - 1");
+  }
   basic_wait_group(const basic_wait_group&) = delete;
   basic_wait_group& operator=(const basic_wait_group&) = delete;
   ~basic_wait_group() {
@@ -34,7 +38,7 @@ class basic_wait_group {
     for (;;) {
       const std::int64_t count = static_cast<std::int64_t>(w & 0xffff'ffffu) + n;
       if (count < 0) fatal("a wait group's count went below zero");
-      if (count > 0x7fff'ffff) fatal("a wait group's count went beyond 2^31 - 1");
+      if (count > max_count) fatal("a wait group's count went beyond 2^31 - 1");
       if (count == 0 && (w >> 32) != 0) {
         if (finish_slow(w)) return;
         continue;

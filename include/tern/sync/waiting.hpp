@@ -1,4 +1,4 @@
-// What the primitives of sync/ share: how they wait, and the words for time.
+// What the primitives of sync/ share: how they wait.
 //
 // Context     A primitive has a lock of its own (some dozen instructions long, never held across a park) that protects its list of
 //             waiters; its state word serves the paths that do not wait. `parking` is the policy through which tests/model puts
@@ -12,7 +12,6 @@
 //                   like one whose time has come (sched/cancel.hpp), and what it was given first it keeps.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 
 #include <tern/base/atomic.hpp>
@@ -20,6 +19,7 @@
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/sched/cancel.hpp>
+#include <tern/sched/deadline.hpp>
 #include <tern/sched/park.hpp>
 #include <tern/sched/spawn.hpp>
 #include <tern/sched/worker_loop.hpp>
@@ -88,18 +88,6 @@ void wake_or_keep(wait_node<Parking>& n, wait_list<Parking>& later) noexcept {
 template <class Parking>
 void unpark_all(wait_list<Parking>& nodes) noexcept {
   while (wait_node<Parking>* n = nodes.pop_front()) Parking::unpark(n->wait);
-}
-
-// `d` from now as a deadline of os::now(); what lies beyond the range means never.
-template <class Rep, class Period>
-os::nanoseconds deadline_in(const std::chrono::duration<Rep, Period>& d) noexcept {
-  const double ns = std::chrono::duration<double, std::nano>(d).count();
-  if (ns <= 0) return os::now();
-  return ns >= 9.2e18 ? os::never : os::deadline_after(os::now(), static_cast<os::nanoseconds>(ns) + 1);
-}
-template <class Clock, class Duration>
-os::nanoseconds deadline_at(const std::chrono::time_point<Clock, Duration>& t) noexcept {
-  return deadline_in(t - Clock::now());
 }
 
 }  // namespace tern::inline v1::detail
