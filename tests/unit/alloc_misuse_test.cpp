@@ -1,11 +1,18 @@
 // What misuse ends in: one constant message each, in every build.
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
+
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include <tern/alloc.hpp>
+#include <tern/base/random.hpp>
 
 #include "tests/support/emulation.hpp"
 
@@ -146,6 +153,60 @@ TEST(AllocMisuseDeathTest, GuardedSamplesCatchOverflowAndUseAfterFree) {
         std::_Exit(7);
       },
       testing::ExitedWithCode(7), "^$");
+}
+
+std::size_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  std::size_t n = 0;
+  for (std::string line; std::getline(maps, line);) ++n;
+  return n;
+}
+
+void exhaust_mappings() {
+  for (int protection = PROT_NONE;
+       ::mmap(nullptr, 4096, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;)
+    protection = protection == PROT_NONE ? PROT_READ : PROT_NONE;
+}
+
+// Guards are mappings, of which the kernel gives a process some 65,000. A few thousand are for guards, and where none is left nobody who does
+// no wrong is told of one.
+TEST(AllocMisuseDeathTest, GuardedSamplesAndTheLimitOfMappings) {
+  if (tern::detail::asan_build || tern::detail::tsan_build)
+    GTEST_SKIP() << "a sanitizer has the signal, and needs mappings itself";
+  if (tern_test::is_emulated()) GTEST_SKIP() << "the mappings are the emulator's";
+  constexpr std::size_t size = 40'000;  // of a class of which each block is a refill
+  const auto take = [] {
+    auto* p = static_cast<char*>(tern::try_allocate(size));
+    if (p != nullptr) p[0] = p[size - 1] = 1;
+    return p;
+  };
+  const auto few = [&] {
+    tern::heap_profile::start_guarded(1);
+    for (int i = 0; i < 12'000; ++i) take();
+    std::_Exit(mappings() < 20'000 ? 0 : 1);
+  };
+  EXPECT_EXIT(few(), testing::ExitedWithCode(0), "^$");
+  // What leaves the quarantine is in the midst of what is in it, so its access comes back by two mappings more.
+  const auto none_left = [&] {
+    std::vector<char*> neighbours;
+    std::vector<char*> apart;
+    tern::heap_profile::start_guarded(1);
+    for (int i = 0; i < 63; ++i) neighbours.push_back(take());
+    for (int i = 0; i < 60; ++i) {
+      tern::heap_profile::start(0);
+      take();
+      tern::heap_profile::start_guarded(1);
+      apart.push_back(take());
+    }
+    for (const std::size_t first : {1u, 0u, 2u})
+      for (std::size_t i = first; i < neighbours.size(); i += 3) tern::deallocate(neighbours[i]);
+    exhaust_mappings();
+    for (char* p : apart) tern::deallocate(p);
+    tern::heap_profile::start(0);
+    for (int i = 0; i < 1000; ++i) take();
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(none_left(), testing::ExitedWithCode(0), "^$");
 }
 
 TEST(AllocMisuseDeathTest, AddressSanitizerSeesUseAfterFreeAndOverrun) {

@@ -22,6 +22,7 @@
 #include <tern/sched.hpp>
 #include <tern/sync.hpp>
 
+#include "tests/support/comes_true.hpp"
 #include "tests/support/emulation.hpp"
 #include "tests/support/seed.hpp"
 
@@ -105,6 +106,27 @@ TEST(SchedLimits, WithoutFurtherThreadsTheFirstWorkerDoesAll) {
   EXPECT_GE(rt.statistics().workers, 2u);
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+// A wake may take a processor for which there is no thread; the next must not be for that one again while another sleeps that has its own.
+TEST(SchedLimits, AProcessorWithoutAThreadStandsInNobodysWay) {
+  tern::runtime rt{{.processors = 2}};
+  std::optional<no_threads> here{std::in_place};
+  rt.run([] {});
+  tern::detail::scheduler& s = tern::detail::runtime_access::scheduler_of(rt);
+  ASSERT_TRUE(tern_test::comes_true([&] { return s.is_quiet(); }));
+  int without = 0;
+  for (std::uint32_t i = 0; i < 2; ++i)
+    if (tern::detail::processor& p = s.at(i); p.runner == nullptr && s.idle_.rouse(p.idle)) {
+      s.start(p);
+      ++without;
+    }
+  EXPECT_EQ(without, 1);
+  std::atomic<bool> ran{false};
+  tern::thread t = rt.spawn([&] { ran = true; });
+  EXPECT_TRUE(tern_test::comes_true([&] { return ran.load(); }));
+  here.reset();
+  t.join();
 }
 
 // ---- no memory ----

@@ -283,6 +283,31 @@ TEST_P(SchedTask, ACancelledJoinKeepsTheHandle) {
   });
 }
 
+// Nobody else has the handle: the outcome would be lost, and an exception would end the process.
+TEST_P(SchedTask, ACancelledGetKeepsTheOutcome) {
+  rt.run([] {
+    tern::channel<int> gate;
+    const auto later = [](tern::channel<int>& g) -> tern::task<int> {
+      static_cast<void>(co_await tern::async_receive(g));
+      throw std::runtime_error("from the task");
+    };
+    bool caught = false;
+    tern::nursery n;
+    n.spawn([&] {
+      try {
+        static_cast<void>(later(gate).get());
+      } catch (const std::runtime_error&) {
+        caught = true;
+      }
+    });
+    tern::this_thread::sleep_for(2ms);
+    n.cancel();
+    gate.close();
+    n.wait();
+    EXPECT_TRUE(caught);
+  });
+}
+
 TEST_P(SchedTask, ChannelsBetweenTasksFibersAndThreads) {
   tern::channel<int> there{0};
   tern::channel<int> back{2};

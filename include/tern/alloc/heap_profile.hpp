@@ -22,7 +22,8 @@ struct heap_profile {
   }
 
   // The same with guards: an access beyond the end of a sampled block, or after its free, ends the process with a message. Takes
-  // SIGSEGV; other faults go to the earlier handler. Each sample costs some 16 KiB and two mappings.
+  // SIGSEGV; other faults go to the earlier handler. Each sample costs some 16 KiB and two mappings; beyond
+  // 8,192 that live there are samples without guards.
   static void start_guarded(std::size_t interval = std::size_t{512} << 10) noexcept {
     detail::samples.start(interval, true);
   }

@@ -164,6 +164,8 @@ class heap_sampler {
  private:
   static constexpr int max_depth = 30;
   static constexpr unsigned quarantine = 64;
+  // Two mappings each; vm.max_map_count allows a process 65,530.
+  static constexpr std::uint32_t max_guarded = 8192;
 
   struct record {
     span* where = nullptr;
@@ -215,7 +217,8 @@ class heap_sampler {
 
   void* take_locked(unsigned c) noexcept {
     const std::size_t unit = os::page_size() < page_bytes ? page_bytes : os::page_size();
-    const std::size_t guard = guards_ ? unit : 0;
+    // relaxed: it is raised under lock_; a span that is just losing its guard counts or not.
+    const std::size_t guard = guards_ && guarded_.load(memory_order_relaxed) < max_guarded ? unit : 0;
     const std::size_t body = round_up(std::size_t{class_table[c].size}, unit);
     span* s = heap.allocate({.pages = (body + guard) / page_bytes,
                              .kind = span_kind::sampled,
@@ -227,8 +230,10 @@ class heap_sampler {
     set_record(*s, r);
     s->mapped_bytes = guard != 0 ? body - class_table[c].size : 0;
     void* const p = reinterpret_cast<void*>(s->start + s->mapped_bytes);
-    if (guard != 0 && os::protect_none(reinterpret_cast<void*>(s->start + body), guard))
+    if (guard != 0 && os::protect_none(reinterpret_cast<void*>(s->start + body), guard)) {
       r->guard_bytes = guard;
+      guarded_.fetch_add(1, memory_order_relaxed);  // relaxed: a count
+    }
     return p;
   }
 
@@ -243,7 +248,11 @@ class heap_sampler {
 
   void retire(span* s) noexcept {
     record* r = record_of(*s);
-    if (r->guard_bytes != 0) os::protect_read_write(s->memory(), s->bytes());
+    if (r->guard_bytes != 0) {
+      // Without a mapping to be had nobody may use the span any more: it stays as it is, and counts.
+      if (!os::protect_read_write(s->memory(), s->bytes())) return;
+      guarded_.fetch_sub(1, memory_order_relaxed);  // relaxed: a count
+    }
     heap.free(s);
     records_.give(r);
   }
@@ -254,10 +263,11 @@ class heap_sampler {
   atomic<std::size_t> interval_{0};  // bytes
   atomic<std::int64_t> left_{0};     // bytes
   spin_lock<> lock_;
-  bool guards_ = false;            // lock_
-  bool handles_faults_ = false;    // lock_
-  std::uint64_t random_ = 0;       // lock_
-  struct sigaction earlier_ = {};  // lock_
+  atomic<std::uint32_t> guarded_{0};  // spans with a guard
+  bool guards_ = false;               // lock_
+  bool handles_faults_ = false;       // lock_
+  std::uint64_t random_ = 0;          // lock_
+  struct sigaction earlier_ = {};     // lock_
   spin_lock<> list_lock_;
   list<record, &record::hook> samples_;  // list_lock_
   std::size_t last_interval_ = 0;        // list_lock_

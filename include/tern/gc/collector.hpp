@@ -402,6 +402,7 @@ inline void after_fork_in_child() noexcept {
   barrier.on.store(0, memory_order_relaxed);
   hooks_armed.fetch_and(~armed_marking, memory_order_relaxed);
   world_stopped.store(0, memory_order_relaxed);
+  service_threads.store(0, memory_order_relaxed);
   if (mutator* m = current_mutator_if_any()) m->port.set_acked(state.request.number());
 }
 

@@ -122,12 +122,15 @@ class idle_set {
   // whose account it was refused may have found work and published more meanwhile, when it saw nobody asleep.
   [[nodiscard]] bool sleep(idle_member& m, bool searching) noexcept {
     guard g{lock_};
-    TERN_ASSERT(m.where == idle_member::place::awake, "idle: slept twice");
-    m.where = idle_member::place::asleep;
     sleeping_.push_front(m);
-    const std::uint32_t leaves = searching ? one_searching : 0;
-    // pairs-with: should_wake().
-    return searching_in(word_.fetch_add(one_away - leaves, memory_order_seq_cst)) == leaves;
+    return fall_asleep_locked(m, searching ? one_searching : 0);
+  }
+  // The same for one that was awake and searching and for which there is no thread: behind the others, so that the next wake is for one
+  // that may have its own. The caller sees to the rescan.
+  void sleep_behind(idle_member& m) noexcept {
+    guard g{lock_};
+    sleeping_.push_back(m);
+    static_cast<void>(fall_asleep_locked(m, one_searching));
   }
   // The sleeper takes itself out, awake and searching. False: somebody has taken it already, its signal is under way, and it is
   // counted as awake and searching all the same.
@@ -192,6 +195,12 @@ class idle_set {
     total_.store(total_.load(memory_order_relaxed) + 1, memory_order_relaxed);
     m.where = where;
     word_.fetch_add(entry, memory_order_seq_cst);
+  }
+  bool fall_asleep_locked(idle_member& m, std::uint32_t leaves) noexcept {
+    TERN_ASSERT(m.where == idle_member::place::awake, "idle: slept twice");
+    m.where = idle_member::place::asleep;
+    // pairs-with: should_wake().
+    return searching_in(word_.fetch_add(one_away - leaves, memory_order_seq_cst)) == leaves;
   }
   idle_member* take_sleeper_locked() noexcept {
     idle_member* m = sleeping_.pop_front();

@@ -8,6 +8,7 @@
 
 #include <tern/base/debug_options.hpp>
 #include <tern/sched/blocking.hpp>
+#include <tern/sched/cancel.hpp>
 #include <tern/sched/debugger.hpp>
 #include <tern/sched/fork.hpp>
 #include <tern/sched/monitor.hpp>

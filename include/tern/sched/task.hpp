@@ -33,6 +33,7 @@
 #include <utility>
 
 #include <tern/alloc/allocator.hpp>
+#include <tern/sched/cancel.hpp>
 #include <tern/sched/jobs.hpp>
 #include <tern/sched/runtime.hpp>
 #include <tern/sched/spawn.hpp>
@@ -274,7 +275,8 @@ class [[nodiscard]] task {
   /// call. Not valid(): std::system_error(invalid_argument).
   auto operator co_await() && { return detail::task_call<T>{frame_.take("tern::task: co_await")}; }
 
-  /// `std::move(t).get()`, from a fiber: spawn_task(std::move(t)).join().
+  /// `std::move(t).get()`, from a fiber: spawn_task(std::move(t)).join(), but for a wait that is not cancelled: nobody else could take the
+  /// outcome.
   T get() &&;
 
  private:
@@ -401,7 +403,9 @@ task_handle<T> spawn_task(runtime& rt, task<T> t) {
 
 template <class T>
 T task<T>::get() && {
-  return spawn_task(std::move(*this)).join();
+  task_handle<T> h = spawn_task(std::move(*this));
+  const cancellation_shield shield;
+  return h.join();
 }
 
 /// What a task asks of itself.

@@ -157,8 +157,9 @@ inline void scheduler::start(processor& p) noexcept {
   if (p.runner == nullptr) {
     worker* w = take_worker();
     if (w == nullptr) {
-      // No thread is to be had: it sleeps on, the work waits for the others. The last searcher's duty falls to the monitor.
-      static_cast<void>(idle_.sleep(p.idle, true));
+      // No thread is to be had: it sleeps on, the work waits for the others. The last searcher's duty falls to the monitor, which wakes
+      // another one in its next round.
+      idle_.sleep_behind(p.idle);
       return notice_awake();
     }
     w->assigned = &p;
