@@ -6,7 +6,7 @@
 //                they do at their next dispatch. So were surplus ones: those that fell asleep or were lent meanwhile are woken for it.   3. Work or due timers wait and a processor sleeps (a run_next behind a
 //                fiber that goes on running, a busy processor's timer): one is woken.   4. deadlock, trace line, stack trim.
 //             5. Where it is automatic, the number of processors follows the load (load_watch.hpp).
-//             6. Sockets are looked after where no processor does: every one that runs holds a hog, the others are lent (poll_role.hpp).
+//             6. Sockets are looked after where no processor has for 10 ms, and all the time while all are lent (poll_role.hpp).
 //             7. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
 //             Nothing has run for 100 ms: it sleeps until a processor wakes.
 // Invariants  I1 it touches of a processor only what all may read, and wakes through the idle set.
@@ -133,7 +133,9 @@ inline void scheduler::run_monitor() noexcept {
       if (idle_.awake() != 0) until = 0;
       load.forget();
     }
-    const bool for_others = until != 0 && quiet_rounds == 0 && v.serving == 0;
+    // Not where hogs are about: the look below, and the extra processor that comes of it, serve those, and a worker that has lost its CPU looks
+    // like one.
+    const bool for_others = until != 0 && quiet_rounds == 0 && v.serving == 0 && v.hogs == 0;
     if (!for_others || !poll_for_others(*this, until)) {
       if (until != 0) os::futex_wait(monitor_signal_, 0, until);
     }

@@ -53,7 +53,7 @@ inline bool look_into_poller(processor& p, const poller_hooks& h) noexcept {
   return visit_poller(*p.home, h, 0, count) && count != 0;
 }
 
-// The monitor's, for runtimes whose processors do not come by: all hold hogs or are lent. Until `deadline` or something was found; 0: only
+// The monitor's, for runtimes whose processors do not come by: they hold hogs, or are lent. Until `deadline` or something was found; 0: only
 // looks. False: nobody looked.
 inline bool poll_for_others(const scheduler& s, os::nanoseconds deadline) noexcept {
   const poller_hooks* h = watching_poller();
