@@ -22,7 +22,7 @@ using gc_test::on_thread;
 using gc_test::verified;
 
 TEST(gc_depth, a_list_of_ten_million_is_marked_and_swept) {
-  const long n = tern_test::scale(10'000'000L);
+  const long n = tern_test::scale(tern_test::scale(10'000'000L));  // twice: far fewer under sanitizers
   gc::handle<node> keep;
   on_thread([&] {
     node* first = nullptr;
@@ -50,7 +50,7 @@ void count_quanta(tern::detail::gc::test_point p) noexcept {
 
 TEST(gc_depth, an_array_of_a_gibibyte_is_marked_in_pieces) {
   using slots = gc::array<gc::member<node>>;
-  const std::size_t n = tern_test::scale(std::size_t{1} << 27);  // 8 bytes each
+  const std::size_t n = tern_test::scale(tern_test::scale(std::size_t{1} << 27));  // 8 bytes each
   const std::size_t step = n / 64;
   gc::handle<slots> keep;
   on_thread([&] {
@@ -154,7 +154,7 @@ TEST(gc_limit, a_fifth_more_than_what_lives_is_enough_to_go_on) {
     const hard_limit here{limit};
     std::atomic<std::size_t> most{0};
     const auto replace = [&](std::size_t from) {
-      for (std::size_t i = 0, all = tern_test::scale(2'000'000); i < all; ++i) {
+      for (std::size_t i = 0, all = tern_test::scale(std::size_t{400'000}); i < all; ++i) {
         (*table)[from + i * 7 % (slots / 2)] = gc::make<node>();
         if (i % 1024 == 0) {
           const std::size_t now = gc::read_statistics().heap_bytes;

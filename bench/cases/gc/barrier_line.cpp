@@ -35,7 +35,9 @@ class barrier_line {
       began_ = now_ns();
       marked_before_ = static_cast<double>(S::marking_ns());
       collecting_ = std::thread([this] {
-        while (!stopping_.load(std::memory_order_relaxed)) S::collect();  // relaxed: join() orders the rest
+        while (!stopping_.load(std::memory_order_relaxed))
+          S::collect();  // relaxed, all: join() orders the rest
+        ended_.store(true, std::memory_order_relaxed);
       });
     }
   }
@@ -89,7 +91,10 @@ class barrier_line {
   }
   void stop() {
     stopping_.store(true, std::memory_order_relaxed);
-    if (collecting_.joinable()) collecting_.join();
+    if (!collecting_.joinable()) return;
+    while (!ended_.load(std::memory_order_relaxed))
+      S::poll();  // a collection under way waits for this thread
+    collecting_.join();
   }
 
   std::size_t threads_;
@@ -99,6 +104,7 @@ class barrier_line {
   std::int64_t began_ = 0;
   double marked_before_ = 0;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};
   std::thread collecting_;
 };
 

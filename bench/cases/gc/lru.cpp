@@ -4,6 +4,8 @@
 //                one, puts it to the front and into the map, and drops the entry at the end. Keys are skewed: about two in three hit.
 // Kept equal     one mutator in a fresh process; the same keys. The map is the subject's own: tern's gc::hash_map, Go's map,
 //                std::unordered_map elsewhere (Boehm's with its gc_allocator).
+//                An entry that is dropped leads nowhere: else a word on a stack that a conservative scan takes for a pointer to one
+//                would keep all that were dropped after it (gc/README.md).
 // Best form      With counting the links own forwards and look backwards; `manual` lets the map own the entries, and links are bare.
 //                An LRU cache is what ownership does best, and what a collector does worst: everything dies old.
 #include "bench/cases/gc/node.hpp"
@@ -60,6 +62,7 @@ class lru {
       node* last = tail_;
       const std::uint64_t old = last->key;
       unlink(*last);
+      last->previous = nullptr;
       map_.erase(old);
     } else {
       ++size_;

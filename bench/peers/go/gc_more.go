@@ -76,6 +76,7 @@ func (c *lruCache) lookUp() uint64 {
 	if len(c.byKey) == c.entries {
 		last := c.tail
 		c.unlink(last)
+		last.previous = nil
 		delete(c.byKey, last.key)
 	}
 	c.byKey[key] = fresh

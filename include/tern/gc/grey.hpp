@@ -92,12 +92,17 @@ inline void* current_fake_stack() noexcept {
 #endif
 }
 
-// Greys what [low, high) may point to, with the red zone below `low`.
-inline void scan_stack(mutator& m, std::uintptr_t low, std::uintptr_t high, void* fake_stack) noexcept {
-  const os::nanoseconds begin = os::now();
+// Greys what [low, high) may point to.
+inline void scan_words(mutator& m, std::uintptr_t low, std::uintptr_t high, void* fake_stack) noexcept {
   auto f = [&m](std::uintptr_t w) noexcept { shade_word(m, w); };
   for_each_stack_word(low, high, fake_stack, f);
   state.counters.stack_scans.fetch_add(1, memory_order_relaxed);  // relaxed: a statistic
+}
+
+// The same for the stack that the caller, or an idle mutator, stands on; how long its mutator waits for that is told.
+inline void scan_stack(mutator& m, std::uintptr_t low, std::uintptr_t high, void* fake_stack) noexcept {
+  const os::nanoseconds begin = os::now();
+  scan_words(m, low, high, fake_stack);
   raise_to(state.counters.stack_scan_max_ns, static_cast<std::uint64_t>(os::now() - begin));
 }
 

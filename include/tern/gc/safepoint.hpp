@@ -47,13 +47,13 @@ inline void scan_heap_closure(mutator& m, const fiber& f) noexcept {
   const page_entry e = heap.map().find(f.closure);
   const std::size_t bytes =
       e.kind() == span_kind::object ? class_size(e.size_class()) : e.get<detail::span>()->mapped_bytes;
-  scan_stack(m, to_word(f.closure), to_word(f.closure) + bytes, nullptr);
+  scan_words(m, to_word(f.closure), to_word(f.closure) + bytes, nullptr);
 }
 
 // Requires: the fiber is saved and claimed.
 inline void scan_saved_stack(mutator& m, fiber& f) noexcept {
   scan_heap_closure(m, f);
-  scan_stack(m, f.saved_sp() - red_zone_size, f.stack_top(), fake_stack_of(f));
+  scan_words(m, f.saved_sp() - red_zone_size, f.stack_top(), fake_stack_of(f));
 }
 
 // ---- the part of a handshake ----

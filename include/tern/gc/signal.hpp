@@ -105,9 +105,15 @@ inline void collector::kick_late(std::uint64_t n) noexcept {
   }
   if (sleeping == nullptr) return;
   // Asleep since before the hooks were there, for want of a thread: once awake it passes a safepoint. The runtime may have ended.
-  lock_scope hold{schedulers.lock};
+  // Only if the lock is free: a processor that retires holds it until its port is its own again, and while the verifier has the world
+  // stopped it is the caller who keeps that port. The next kick comes soon.
+  if (!schedulers.lock.try_lock()) return;
   for (scheduler* s = schedulers.first; s != nullptr; s = s->registry_next_)
-    if (s == sleeping) return s->wake_slow();
+    if (s == sleeping) {
+      s->wake_slow();
+      break;
+    }
+  schedulers.lock.unlock();
 }
 
 }  // namespace tern::inline v1::detail::gc
