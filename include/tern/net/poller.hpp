@@ -13,7 +13,7 @@
 // Invariants  I1 the file is closed by whoever makes {closed, no call inside} true, once; a file number is not used after that.
 //             I2 a record is free only when it is orphaned and nobody is inside.
 // Ordering    The RMWs of `use`: a leaver's release with the acquire of whoever closes or frees.
-// Rejected    A set per processor: a connection that moves between processors would be registered twice. Measured: README.md.
+// Rejected    A set per processor: a connection that moves between processors would be registered twice. Not measured yet.
 //             EPOLL_CTL_DEL at close: a system call per connection, for files of which there is a copy elsewhere (adopted ones do it).
 // Limits      A fork child has a set of its own from its first wait on.
 #pragma once
