@@ -32,6 +32,7 @@ const registration<percent_sweep, paced_collectors> percent_sweep_registered{{
     .name = "percent_sweep",
     .smoke = {{"percent", 100}, {"live_mb", 1}, {"processors", 1}},
     .points = {{{{"percent", 100}, {"live_mb", 32}, {"processors", 2}}, tier::standard, false, 300},
+               {{{"percent", 75}, {"live_mb", 32}, {"processors", 2}}, tier::standard, false, 400},
                {{{"percent", 20}, {"live_mb", 32}, {"processors", 2}}, tier::full, false, 900},
                {{{"percent", 50}, {"live_mb", 32}, {"processors", 2}}, tier::full, false, 500},
                {{{"percent", 200}, {"live_mb", 32}, {"processors", 2}}, tier::full, false, 300}},
