@@ -102,11 +102,19 @@ class schema_test(unittest.TestCase):
         claims.write_text(json.dumps(gate_files.claims(gate_files.claim(
             figures={"ns": 15, "range": [1, 2]}, needs=["cpus>=2", "memory>=6GB"], also=[gate_files.test(op=">")],
             conditions=[{"when": "x", "test": gate_files.test(), "also": [gate_files.test()]}]))))
+        programs = cls.folder / "programs.json"
+        run_of = {"round": 0, "allocator": "glibc"}
+        programs.write_text(json.dumps({
+            "schema": "tern.programs/1", "date_utc": "2026-01-02T03:04:05Z", "seed": 7, "host": {"arch": "x86_64"},
+            "allocators": ["tern_preload", "glibc"],
+            "programs": [{"name": "a", "runs": [{**run_of, "wall_s": 1.5, "cpu_s": 0.5, "peak_mib": 2.5}, {**run_of, "failed": "exit 1"}]},
+                         {"name": "b", "runs": [], "skipped": "not installed"}]}))
         cls.documents = {
             "claims": claims,
             "duet": next((cls.folder / "duets").glob("*/duet.json")),
             "gate": gate,
             "manifest": run / "manifest.json",
+            "programs": programs,
             "summary": run / "summary.json",
             "google-benchmark": next(run.glob("raw/*.yield.json")),
             "hist": next(run.glob("raw/*.hist.json")),
