@@ -5,7 +5,7 @@
     real_programs.py --table FILE                                     its table, as Markdown
 
 A round runs a program once under each allocator, in an order that the seed decides. A program that fails is recorded with what it said, one that
-is not installed as skipped. Time is user and system time of the program with its children.
+is not installed as skipped. Time is user and system time of the program with its children. With --only, what FILE has of other programs stays.
 """
 import argparse
 import contextlib
@@ -208,6 +208,20 @@ def table(document):
     return "\n".join(lines)
 
 
+def merged(document, file):
+    """What was measured now, and what the file has of other programs."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return document
+    except ValueError as error:
+        sys.exit(f"real_programs: {file}: {error}")
+    if before.get("schema") != document["schema"] or before.get("allocators") != document["allocators"]:
+        sys.exit(f"real_programs: {file} is of other allocators or of another schema")
+    now = {p["name"] for p in document["programs"]}
+    return {**document, "programs": [p for p in before["programs"] if p["name"] not in now] + document["programs"]}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", type=pathlib.Path)
@@ -227,6 +241,8 @@ def main():
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     document = measure(given.build.resolve(), given.rounds, given.seed, given.only)
+    if given.out is not None and given.only:
+        document = merged(document, given.out)
     if given.out is not None:
         given.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(table(document))

@@ -72,6 +72,20 @@ class real_programs_test(unittest.TestCase):
             printed = subprocess.run([sys.executable, "-B", SCRIPT, "--table", file], capture_output=True, text=True, check=True)
             self.assertEqual(printed.stdout.rstrip("\n"), real_programs.table(self.document))
 
+    def test_other_programs_of_a_file_stay(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "programs.json"
+            only_good = {**self.document, "programs": [self.of("good")]}
+            self.assertEqual(real_programs.merged(only_good, file), only_good)
+            file.write_text(json.dumps(self.document))
+            names = [p["name"] for p in real_programs.merged(only_good, file)["programs"]]
+            self.assertEqual(names, ["once", "fails under tern", "absent", "good"])
+            for text in ("{", json.dumps({**self.document, "allocators": ["glibc"]})):
+                file.write_text(text)
+                with self.assertRaises(SystemExit) as end:
+                    real_programs.merged(only_good, file)
+                self.assertIn(str(file), str(end.exception))
+
     def test_committed_files_are_valid(self):
         for file in (ROOT / "results/baselines").glob("*/programs.json"):
             document = json.loads(file.read_text())
