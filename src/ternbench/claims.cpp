@@ -20,9 +20,8 @@ metric find_metric(const std::string& name) {
   for (const metric& m : shown_metrics()) {
     if (name == m.name || name == m.counter) return m;
   }
-  const auto is_time = [&](std::string_view prefix) { return name.starts_with(prefix); };
   if (name.ends_with("_bytes")) return {name, name, metric::unit::bytes};
-  if (name == "max" || name == "p90" || name == "p999" || name == "p9999" || is_time("hiccup_"))
+  if (name == "max" || name == "p90" || name == "p999" || name == "p9999" || name.starts_with("hiccup_"))
     return {name, name, metric::unit::nanoseconds};
   return {name, name, metric::unit::count};
 }

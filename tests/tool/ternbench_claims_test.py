@@ -14,6 +14,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "data"))
 import gate_files as files  # noqa: E402
+from gate_files import at, drop, edit  # noqa: E402
 
 TOOL = os.environ["TERNBENCH"]
 ROOT = HERE.parents[1]
@@ -308,24 +309,6 @@ class committed(claims_test):
 # Claims that ask a case of the suite for a row which it does not have: more processors, more threads, another tier, a load, a kind of buffer.
 NOT_IN_THE_SUITE = {"dynamic-procs", "cpu-bound", "tiers-heap", "central-contention", "stw-by-tier", "large-objects-tlb", "nonlinear-load",
                     "stack-vs-heap"}
-
-
-def at(document, *path):
-    for step in path:
-        document = document[step]
-    return document
-
-
-def edit(*path, value):
-    def change(document):
-        at(document, *path[:-1])[path[-1]] = value
-    return change
-
-
-def drop(*path):
-    def change(document):
-        del at(document, *path[:-1])[path[-1]]
-    return change
 
 
 CLAIM = ("claims", 0)

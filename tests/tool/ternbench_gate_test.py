@@ -18,6 +18,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "data"))
 import gate_files as files  # noqa: E402
+from gate_files import at, drop, edit  # noqa: E402
 
 TOOL = os.environ["TERNBENCH"]
 ROOT = HERE.parents[1]
@@ -371,25 +372,6 @@ class trials(tool_test):
         self.config(set=["alloc/pair/tern/size:64"])
         self.gate("count.json", "count.json")
         self.assertIn(" [instructions]", self.tool("compare", "count.json", "count.json").stdout)
-
-
-def at(document, *path):
-    for step in path:
-        document = document[step]
-    return document
-
-
-def edit(*path, value):
-    """Sets the value at a path"""
-    def change(document):
-        at(document, *path[:-1])[path[-1]] = value
-    return change
-
-
-def drop(*path):
-    def change(document):
-        del at(document, *path[:-1])[path[-1]]
-    return change
 
 
 def each_row(row_name, **fields):

@@ -49,17 +49,11 @@ def places(node, path=()):
             yield from places(node[index], path + (index,))
 
 
-def at(document, path):
-    for step in path:
-        document = document[step]
-    return document
-
-
 def faults(document):
     for path in places(document):
         if not path:
             continue
-        value = at(document, path)
+        value = gate_files.at(document, *path)
         replacements = [None, "text", "", -1, 0, 1.5, True, [], {}, [None], {"x": 1}]
         if isinstance(value, str):
             replacements += [value + "/x", value.upper(), "x" + value]
@@ -67,15 +61,15 @@ def faults(document):
             if replacement == value and type(replacement) is type(value):
                 continue
             changed = copy.deepcopy(document)
-            at(changed, path[:-1])[path[-1]] = replacement
+            gate_files.at(changed, *path[:-1])[path[-1]] = replacement
             yield f"{path} = {replacement!r}", changed
         removed = copy.deepcopy(document)
-        del at(removed, path[:-1])[path[-1]]
+        del gate_files.at(removed, *path[:-1])[path[-1]]
         yield f"{path} removed", removed
         if isinstance(value, dict):
             for extra in ({"surplus": "x"}, {"surplus": 1}):
                 added = copy.deepcopy(document)
-                at(added, path).update(extra)
+                gate_files.at(added, *path).update(extra)
                 yield f"{path} + {extra}", added
 
 

@@ -269,7 +269,7 @@ void expect_well(const outcome& o) {
 }
 
 TEST(SchedFork, AChildHasNoUseOfTheParentsRuntimeButMayMakeItsOwn) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   if (tern_test::is_emulated())
     GTEST_SKIP() << "the emulator fails its own assertions in such a child's threads";
   std::optional<tern::runtime> rt{std::in_place, tern::runtime_options{.processors = 2}};
@@ -295,7 +295,7 @@ TEST(SchedFork, AChildHasNoUseOfTheParentsRuntimeButMayMakeItsOwn) {
 }
 
 TEST(SchedFork, OnAFiberTheChildGoesOnUntilItWouldLetAnotherRun) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own locks may be held at a fork";
   tern::runtime rt{{.processors = 2}};
   rt.run([] {
@@ -324,7 +324,7 @@ TEST(SchedFork, OnAFiberTheChildGoesOnUntilItWouldLetAnotherRun) {
 
 // While other threads spawn, wake and block: the child finds no lock of the registry or of the stacks held.
 TEST(SchedFork, WhileTheRuntimeIsBusy) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own locks may be held at a fork";
   tern::runtime rt{{.processors = 2}};
   std::atomic<bool> stop{false};
@@ -345,7 +345,7 @@ TEST(SchedFork, WhileTheRuntimeIsBusy) {
 
 // The library's own thread for SIGQUIT is the parent's; in the child a thread that sleeps is the program's, and may wake a fiber.
 TEST(SchedFork, AChildCountsItsOwnThreads) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own threads count as foreign";
   expect_well(in_child([] {
     tern::runtime rt{{.processors = 1, .dump_on_sigquit = true}};
@@ -366,7 +366,7 @@ TEST(SchedFork, AChildCountsItsOwnThreads) {
 
 // What the whole process shares: a child that is forked while another thread holds it finds it free.
 TEST(SchedFork, WhileLocksOfTheProcessAreHeld) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   tern::run(tern::runtime_options{.processors = 1}, [] {});
   using namespace tern::detail;
   for (spin_lock<>* l :

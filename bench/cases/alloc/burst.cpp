@@ -3,10 +3,9 @@
 // One operation  one of N allocations of 64 bytes, each written in its first 8, and its free; the N frees follow the N
 //                allocations, the first block first. N decides which tier serves it: 32 a cache, 4,096 the central lists,
 //                262,144 (16 MiB) the page heap.
-//                burst_tier: one of these allocations, timed by itself, two readings of the clock (about 50 ns) included, and its
-//                first write. Blocks come from a lower tier in batches, so a tier shows where its share of the N begins: of 32 all
-//                are a cache's, of 4,096 the slowest 1 to 2% are refills from the central lists, of 262,144 the slowest 0.1% are the
-//                page heap's.
+//                burst_tier: one of these allocations, timed by itself, two readings of the clock and its first write included. Blocks come
+//                from a lower tier in batches: of 32 all are a cache's, of 4,096 the upper percentiles are refills from the central lists, of
+//                262,144 the uppermost are the page heap's.
 // Kept equal     one thread, in a process that has others; unsized free; the table of pointers is not the subject's.
 #include <vector>
 

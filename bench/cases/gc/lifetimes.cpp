@@ -41,9 +41,7 @@ class lifetimes {
   static constexpr std::uint64_t batch = 65536;
 
   void make(std::size_t kind) {
-    auto fresh = S::template make<node>();
-    fresh->words[0] = ++made_;
-    rings_[kind].set(next_[kind], std::move(fresh));
+    rings_[kind].set(next_[kind], make_record<S>(++made_));
     if (++next_[kind] == sizes_[kind]) next_[kind] = 0;
   }
 

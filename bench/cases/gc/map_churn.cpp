@@ -39,11 +39,7 @@ class map_churn {
   using node = record_node<S>;
   static constexpr std::uint64_t batch = 16384;
 
-  void insert(std::uint64_t key) {
-    auto fresh = S::template make<node>();
-    fresh->words[0] = ++made_;
-    map_.set(key, std::move(fresh));
-  }
+  void insert(std::uint64_t key) { map_.set(key, make_record<S>(++made_)); }
 
   std::int64_t before_;
   std::size_t keys_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "bench/harness/process.hpp"
 #include "bench/subjects/collectors.hpp"
 
 namespace tern_bench {
@@ -63,6 +64,22 @@ struct record_node {
     v(next);
   }
 };
+
+/// One with its first word set.
+template <class S>
+auto make_record(std::uint64_t value) {
+  auto fresh = S::template make<record_node<S>>();
+  fresh->words[0] = value;
+  return fresh;
+}
+
+/// What the process has grown by since `before`, at its most, and how many collections there were, where the subject knows.
+template <class S>
+void add_heap_counters(measurement& m, std::int64_t before) {
+  m.counters["rss_bytes"] = static_cast<double>(peak_resident_bytes() - before);
+  if constexpr (requires { S::collections(); })
+    m.counters["collections"] = static_cast<double>(S::collections());
+}
 
 /// An entry of a doubly linked list, 64 bytes of payload. With counting the list's links own forwards and look backwards; with unique
 /// ownership something else owns the entries.

@@ -88,9 +88,7 @@ class pause_steady {
     m.counters["hiccup_p50"] = static_cast<double>(late.percentile(0.5));
     m.counters["hiccup_p99"] = static_cast<double>(late.percentile(0.99));
     m.counters["hiccup_max"] = static_cast<double>(late.max());
-    m.counters["rss_bytes"] = static_cast<double>(peak_resident_bytes() - before_);
-    if constexpr (requires { S::collections(); })
-      m.counters["collections"] = static_cast<double>(S::collections());
+    add_heap_counters<S>(m, before_);
   }
 
  private:
@@ -99,11 +97,7 @@ class pause_steady {
   static constexpr std::uint64_t period_ns = 625;
   static constexpr std::uint64_t batch = 16000;  // 10 ms
 
-  void replace(std::size_t at, std::uint64_t value) {
-    auto fresh = S::template make<node>();
-    fresh->words[0] = value;
-    live_.set(at, std::move(fresh));
-  }
+  void replace(std::size_t at, std::uint64_t value) { live_.set(at, make_record<S>(value)); }
 
   std::int64_t before_;
   std::size_t count_;

@@ -43,11 +43,7 @@ class replacement {
 
  private:
   using node = record_node<S>;
-  void replace(std::size_t at) {
-    auto fresh = S::template make<node>();
-    fresh->words[0] = ++made_;
-    live_.set(at, std::move(fresh));
-  }
+  void replace(std::size_t at) { live_.set(at, make_record<S>(++made_)); }
 
   std::int64_t before_;
   std::size_t count_;

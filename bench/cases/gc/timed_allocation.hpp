@@ -45,9 +45,7 @@ class timed_allocation {
     return sum;
   }
   void finish(measurement& m) const {
-    m.counters["rss_bytes"] = static_cast<double>(peak_resident_bytes() - before_);
-    if constexpr (requires { S::collections(); })
-      m.counters["collections"] = static_cast<double>(S::collections());
+    add_heap_counters<S>(m, before_);
     if constexpr (requires { S::longest_assist_ns(); })
       m.counters["assist_max"] = static_cast<double>(S::longest_assist_ns());
   }
@@ -76,11 +74,7 @@ class timed_allocation {
       m.times.record(now_ns() - begin);
     }
   }
-  void replace(std::size_t at, std::uint64_t value) {
-    auto fresh = S::template make<node>();
-    fresh->words[0] = value;
-    live_.set(at, std::move(fresh));
-  }
+  void replace(std::size_t at, std::uint64_t value) { live_.set(at, make_record<S>(value)); }
 
   std::int64_t before_;
   std::size_t threads_;

@@ -127,29 +127,36 @@ type wideHolder struct {
 	padding [15]uint64
 }
 
+// parallel calls f(0) to f(n-1), each on a goroutine of its own, and waits for them.
+func parallel(n int, f func(int)) {
+	var wg sync.WaitGroup
+	wg.Add(n)
+	for t := 0; t < n; t++ {
+		go func(t int) {
+			f(t)
+			wg.Done()
+		}(t)
+	}
+	wg.Wait()
+}
+
 func sameTarget(p params) work {
 	const batch = 131072
 	threads := p.get("threads")
 	target := &linkNode{value: 42}
 	sums := make([]uint64, threads)
 	return work{operations: batch, run: func() uint32 {
-		var wg sync.WaitGroup
-		wg.Add(threads)
-		for t := 0; t < threads; t++ {
-			go func(t int) {
-				own := &wideHolder{}
-				holders[t] = own // so that it lies in the heap
-				sum := uint64(0)
-				for i := 0; i < batch; i++ {
-					own.next = target
-					sum += own.next.value
-					own.next = nil
-				}
-				sums[t] = sum
-				wg.Done()
-			}(t)
-		}
-		wg.Wait()
+		parallel(threads, func(t int) {
+			own := &wideHolder{}
+			holders[t] = own // so that it lies in the heap
+			sum := uint64(0)
+			for i := 0; i < batch; i++ {
+				own.next = target
+				sum += own.next.value
+				own.next = nil
+			}
+			sums[t] = sum
+		})
 		total := uint32(0)
 		for _, sum := range sums {
 			total = fold(total, sum)

@@ -292,16 +292,10 @@ func timedAllocation(p params) work {
 		}
 		sums := make([]uint32, threads)
 		own := make([]*latencies, threads)
-		var wg sync.WaitGroup
-		wg.Add(threads)
-		for t := 0; t < threads; t++ {
+		for t := range own {
 			own[t] = newLatencies()
-			go func(t int) {
-				sums[t] = one(t, own[t])
-				wg.Done()
-			}(t)
 		}
-		wg.Wait()
+		parallel(threads, func(t int) { sums[t] = one(t, own[t]) })
 		total := uint32(0)
 		for t, sum := range sums {
 			total += sum
@@ -480,15 +474,7 @@ func barrierLine(p params) work {
 		if threads == 1 {
 			one(0)
 		} else {
-			var wg sync.WaitGroup
-			wg.Add(threads)
-			for t := 0; t < threads; t++ {
-				go func(t int) {
-					one(t)
-					wg.Done()
-				}(t)
-			}
-			wg.Wait()
+			parallel(threads, one)
 		}
 		total := uint32(0)
 		for _, sum := range sums {

@@ -5,12 +5,10 @@
 // Context     The hook by which lower layers (rooted channel buffers, handles) tell a collector above of memory that holds
 //             managed pointers. Without a collector a range costs one table entry.
 // Structure   A hash table from a range's start to its length, linear probing, at most half full, under one lock.
-// Invariants  I1 a forking thread holds the lock, so that the child finds it free and the table whole.
-// Ordering    The lock before all of the allocator's, since the table grows under it.
+// Ordering    The lock (caches.root_ranges_lock) comes before all others of the allocator, since the table grows under it. A forking thread
+//             holds it with them, so that the child finds the table whole.
 // Limits      for_each runs under the lock: its function must neither register nor unregister, nor fork. The bytes of a range may
 //             change while they are scanned: reading them tolerantly is the collector's matter.
-
-#include <pthread.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -27,8 +25,8 @@ class root_range_registry {
 
   // Throws std::bad_alloc. Requires: p is not null and no range of the registry starts there.
   void add(void* p, std::size_t bytes) {
-    register_fork_handlers();
-    lock_scope hold{lock_};
+    caches.register_fork_handlers();
+    lock_scope hold{caches.root_ranges_lock};
     if (2 * (count_ + 1) > capacity_) grow_locked();
     if (!insert_locked(table_, capacity_, {p, bytes})) fatal("root range registered twice");
     ++count_;
@@ -36,7 +34,7 @@ class root_range_registry {
 
   // Requires: a range of the registry starts at p.
   void remove(void* p) noexcept {
-    lock_scope hold{lock_};
+    lock_scope hold{caches.root_ranges_lock};
     if (count_ == 0) fatal("root range unregistered that is not registered");
     std::size_t hole = home(p, capacity_);
     while (table_[hole].start != p) {
@@ -61,14 +59,14 @@ class root_range_registry {
   // Calls f(void* start, std::size_t bytes) for each range, under the lock.
   template <class F>
   void for_each(F&& f) {
-    register_fork_handlers();
-    lock_scope hold{lock_};
+    caches.register_fork_handlers();
+    lock_scope hold{caches.root_ranges_lock};
     for (std::size_t i = 0; i < capacity_; ++i)
       if (table_[i].start != nullptr) f(table_[i].start, table_[i].bytes);
   }
 
   std::size_t size() noexcept {
-    lock_scope hold{lock_};
+    lock_scope hold{caches.root_ranges_lock};
     return count_;
   }
 
@@ -77,11 +75,6 @@ class root_range_registry {
     void* start = nullptr;
     std::size_t bytes = 0;
   };
-
-  // Once, after the allocator's: what was registered last is called first before a fork. Without memory for them fork stays as it is.
-  void register_fork_handlers() noexcept;
-  static void before_fork() noexcept;
-  static void after_fork() noexcept;
 
   static std::size_t home(const void* p, std::size_t capacity) noexcept {
     const std::uint64_t h = static_cast<std::uint64_t>(to_word(p)) * 0x9e3779b97f4a7c15u;
@@ -109,25 +102,13 @@ class root_range_registry {
     capacity_ = capacity;
   }
 
-  spin_lock<> lock_;
-  // Below: protected by lock_.
+  // All protected by the lock.
   entry* table_ = nullptr;
   std::size_t capacity_ = 0;  // a power of two
   std::size_t count_ = 0;
-  atomic<bool> fork_handlers_{false};  // registered, or just being
 };
 
 inline constinit root_range_registry root_ranges;
-
-inline void root_range_registry::register_fork_handlers() noexcept {
-  // relaxed, both: the handlers read nothing that this orders.
-  if (TERN_LIKELY(fork_handlers_.load(memory_order_relaxed))) return;
-  if (fork_handlers_.exchange(true, memory_order_relaxed)) return;
-  caches.register_fork_handlers();
-  static_cast<void>(::pthread_atfork(&before_fork, &after_fork, &after_fork));
-}
-inline void root_range_registry::before_fork() noexcept { root_ranges.lock_.lock(); }
-inline void root_range_registry::after_fork() noexcept { root_ranges.lock_.unlock(); }
 
 // Declares [p, p + bytes) as roots. Throws std::bad_alloc. p is aligned to a word and starts no other range.
 inline void register_root_range(void* p, std::size_t bytes) { root_ranges.add(p, bytes); }

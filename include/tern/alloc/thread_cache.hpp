@@ -222,6 +222,7 @@ struct cache_registry {
   // 0: no key yet; else key + 1.
   atomic<std::uint32_t> exit_key{0};
   spin_lock<> exit_key_lock;
+  spin_lock<> root_ranges_lock;  // root_ranges.hpp's; here, since a fork holds it
 
   thread_cache* create() noexcept {
     register_fork_handlers();
@@ -318,9 +319,10 @@ inline void cache_registry::on_thread_exit(void* c) noexcept {
   caches.retire_at_exit(static_cast<thread_cache*>(c));
 }
 
-// All locks of the allocator in the order in which they nest. The sampler's own comes first (sampling.hpp).
+// All locks of the allocator in the order in which they nest: that of the root ranges, which allocate, then the sampler's (sampling.hpp).
 template <class F>
 void for_each_allocator_lock(F&& f) noexcept {
+  f(caches.root_ranges_lock);
   samples.for_each_outer_lock(f);
   hardening.for_each_lock(f);
   f(caches.exit_key_lock);

@@ -95,13 +95,8 @@ class hash_map {
   /// The value of the key, or null. The key may be of another type where Hash and Equal take it.
   template <class Q = K>
   V* find(const Q& key) {
-    if (size_ == 0) return nullptr;
-    slot* const s = slots_->data();
-    const std::uint32_t tag = tag_of(key);
-    for (std::size_t i = tag & mask_;; i = (i + 1) & mask_) {
-      if (s[i].tag == tag && Equal{}(s[i].key, key)) return &s[i].value;
-      if (s[i].tag == 0) return nullptr;
-    }
+    slot* const s = find_slot(key);
+    return s == nullptr ? nullptr : &s->value;
   }
   template <class Q = K>
   const V* find(const Q& key) const {
@@ -141,11 +136,10 @@ class hash_map {
   /// Whether there was one.
   template <class Q = K>
   bool erase(const Q& key) {
-    V* const value = find(key);
-    if (value == nullptr) return false;
+    const slot* const found = find_slot(key);
+    if (found == nullptr) return false;
     slot* const s = slots_->data();
-    auto hole = static_cast<std::size_t>(
-        reinterpret_cast<slot*>(reinterpret_cast<char*>(value) - value_offset(s)) - s);
+    auto hole = static_cast<std::size_t>(found - s);
     for (std::size_t i = (hole + 1) & mask_; s[i].tag != 0; i = (i + 1) & mask_) {
       // May move if the hole lies between its home and itself.
       if (((i - s[i].tag) & mask_) < ((i - hole) & mask_)) continue;
@@ -190,9 +184,16 @@ class hash_map {
     const std::uint64_t h = static_cast<std::uint64_t>(Hash{}(key)) * 0x9E3779B97F4A7C15U;
     return static_cast<std::uint32_t>(h >> 32) | 0x80000000U;
   }
-  static std::size_t value_offset(const slot* s) noexcept {
-    return static_cast<std::size_t>(reinterpret_cast<const char*>(&s->value) -
-                                    reinterpret_cast<const char*>(s));
+  // Null where there is none.
+  template <class Q>
+  slot* find_slot(const Q& key) {
+    if (size_ == 0) return nullptr;
+    slot* const s = slots_->data();
+    const std::uint32_t tag = tag_of(key);
+    for (std::size_t i = tag & mask_;; i = (i + 1) & mask_) {
+      if (s[i].tag == tag && Equal{}(s[i].key, key)) return &s[i];
+      if (s[i].tag == 0) return nullptr;
+    }
   }
   static std::size_t free_slot(const slot* s, std::size_t mask, std::uint32_t tag) noexcept {
     std::size_t i = tag & mask;

@@ -1,7 +1,7 @@
 // Poller: the one set of descriptors that the kernel reports on, for all runtimes of the process, and the records of these descriptors.
 //
 // Context     sched calls it through poller_hooks (sched/poll_role.hpp): a sleeping worker waits here, busy ones and the monitor look in.
-//             net/descriptor.hpp registers what fibers wait for.
+//             io.hpp registers what fibers wait for.
 // Structure   A `descriptor` is a record of 128 bytes in a block that is never given back: an event may still name one whose file is closed.
 //             Then it wakes somebody for nothing.
 //             use: how many calls are inside, above the bits `closed` and `orphaned` (its handle is gone). interest: the directions for which

@@ -1,6 +1,6 @@
 // Readiness: one direction of a descriptor - who waits for it, and what the kernel has told about it.
 //
-// Context     Two in every descriptor (descriptor.hpp). The poller notifies, fibers wait; plain threads use poll(2). The poller is edge-triggered:
+// Context     Two in every descriptor (poller.hpp). The poller notifies, fibers wait; plain threads use poll(2). The poller is edge-triggered:
 //             each event is told once, so one that comes between a failed call and the wait must not be lost.
 // Structure   events_: how many events have come, above two bits that stay: `hang_up` (end of stream, error, urgent data: always try the call)
 //             and `shut` (the descriptor has been closed).

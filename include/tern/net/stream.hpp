@@ -20,6 +20,19 @@
 #include <tern/os/socket.hpp>
 #include <tern/sched/thread.hpp>
 
+namespace tern::inline v1::detail {
+
+inline endpoint name_of(const descriptor_handle& file, os::socket_end end) {
+  ::sockaddr_storage a{};
+  auto* const address = reinterpret_cast<::sockaddr*>(&a);
+  ::socklen_t bytes = sizeof a;
+  const int r = file.apply([&](int fd) noexcept { return os::socket_name(fd, end, address, bytes); });
+  if (r < 0) throw_io_error(r, "tern: socket name");
+  return endpoint::from(address, bytes);
+}
+
+}  // namespace tern::inline v1::detail
+
 namespace tern::inline v1 {
 
 /// A connection: bytes in order, both ways. Movable; its destructor closes it. Any fiber or plain thread; one reader and one writer may
@@ -86,8 +99,8 @@ class stream_socket {
   /// -1 if it is not open. For setsockopt and the like; it stays this object's.
   int native_handle() const noexcept { return file_.fd(); }
 
-  endpoint local_endpoint() const { return name_of(&::getsockname); }
-  endpoint remote_endpoint() const { return name_of(&::getpeername); }
+  endpoint local_endpoint() const { return detail::name_of(file_, detail::os::socket_end::local); }
+  endpoint remote_endpoint() const { return detail::name_of(file_, detail::os::socket_end::remote); }
 
  protected:
   explicit stream_socket(detail::descriptor_handle f) noexcept : file_{std::move(f)} {}
@@ -135,15 +148,6 @@ class stream_socket {
     const int r = file_.apply([how](int fd) { return detail::os::socket_shutdown(fd, how); });
     if (r < 0 && r != -ENOTCONN) detail::throw_io_error(r, "tern: shutdown");
   }
-  template <class Ask>
-  endpoint name_of(Ask ask) const {
-    ::sockaddr_storage a{};
-    ::socklen_t bytes = sizeof a;
-    const int r = file_.apply(
-        [&](int fd) { return ask(fd, reinterpret_cast<::sockaddr*>(&a), &bytes) == 0 ? 0 : -errno; });
-    if (r < 0) detail::throw_io_error(r, "tern: socket name");
-    return endpoint::from(reinterpret_cast<::sockaddr*>(&a), bytes);
-  }
   static std::size_t bytes_of(std::span<const ::iovec> parts) noexcept {
     std::size_t n = 0;
     for (const ::iovec& p : parts) n += p.iov_len;
@@ -161,15 +165,7 @@ class stream_listener {
   bool is_open() const noexcept { return file_.is_open(); }
   int native_handle() const noexcept { return file_.fd(); }
 
-  endpoint local_endpoint() const {
-    ::sockaddr_storage a{};
-    ::socklen_t bytes = sizeof a;
-    const int r = file_.apply([&](int fd) {
-      return ::getsockname(fd, reinterpret_cast<::sockaddr*>(&a), &bytes) == 0 ? 0 : -errno;
-    });
-    if (r < 0) detail::throw_io_error(r, "tern: socket name");
-    return endpoint::from(reinterpret_cast<::sockaddr*>(&a), bytes);
-  }
+  endpoint local_endpoint() const { return detail::name_of(file_, detail::os::socket_end::local); }
 
  protected:
   stream_listener(const endpoint& at, int backlog, bool reuse_port) {

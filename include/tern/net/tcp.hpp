@@ -84,8 +84,7 @@ class unix_stream : public stream_socket {
   /// Two ends of a connection.
   static std::pair<unix_stream, unix_stream> pair() {
     int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
-      detail::throw_io_error(-errno, "tern: socketpair");
+    if (const int r = detail::os::socket_pair(ends); r < 0) detail::throw_io_error(r, "tern: socketpair");
     unix_stream first;
     try {
       first = unix_stream{detail::descriptor_handle{ends[0], false, false}};

@@ -74,6 +74,15 @@ TERN_NOINLINE inline int socket_shutdown(int fd, int how) noexcept {
 TERN_NOINLINE inline int socket_set(int fd, int level, int option, int value) noexcept {
   return ::setsockopt(fd, level, option, &value, sizeof value) == 0 ? 0 : -errno;
 }
+enum class socket_end : bool { local, remote };
+TERN_NOINLINE inline int socket_name(int fd, socket_end of, ::sockaddr* to, socklen_t& bytes) noexcept {
+  const int r = of == socket_end::local ? ::getsockname(fd, to, &bytes) : ::getpeername(fd, to, &bytes);
+  return r == 0 ? 0 : -errno;
+}
+// Two connected ones.
+TERN_NOINLINE inline int socket_pair(int (&ends)[2]) noexcept {
+  return ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0 ? 0 : -errno;
+}
 // The error that a connect has ended with, 0 where it has succeeded; or the -errno of asking.
 TERN_NOINLINE inline int socket_error(int fd) noexcept {
   int error = 0;

@@ -94,3 +94,22 @@ def summary(rows=ROWS, repetitions=8, noise=0.01, factors=None, seed=1, **contex
                                "repetition_index": repetition, "threads": 1, "iterations": 1000, "real_time": value,
                                "cpu_time": value, "time_unit": "ns", "tern_role": role_of(row), "checksum": 7})
     return {"context": head, "benchmarks": benchmarks}
+
+
+def at(document, *path):
+    for step in path:
+        document = document[step]
+    return document
+
+
+def edit(*path, value):
+    """Sets the value at a path"""
+    def change(document):
+        at(document, *path[:-1])[path[-1]] = value
+    return change
+
+
+def drop(*path):
+    def change(document):
+        del at(document, *path[:-1])[path[-1]]
+    return change
