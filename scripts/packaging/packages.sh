@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the two commands need from the machine, and how they get it. Sourced by scripts/test and scripts/bench.
 #
-#   tern_need <set>...     base libraries tsan lint tool aarch64 bench peers
+#   tern_need <set>...     base libraries tsan lint tool aarch64 bench peers programs
 #
 # On Debian 12 and Ubuntu 24.04 or later whatever is missing is listed with its reason, then installed, as root or
 # with sudo. Nothing is printed or touched when nothing is missing. Elsewhere the missing commands are named.
@@ -67,6 +67,15 @@ tern_package_set() {
     bench)
       printf '%s\n' 'util-linux|pins processes, reads the processor table'
       ;;
+    programs)
+      # For bench/harness/real_programs.py, when somebody asks for them.
+      printf '%s\n' \
+        'sqlite3?|a program to run under each allocator' \
+        'redis-server?|the same, with redis-benchmark' \
+        'stress-ng?|the same' \
+        'nodejs?|the same' \
+        "libpython$(tern_python)-testsuite?|python3's own test suites, which are run so too"
+      ;;
     peers)
       # Unpacked: one release's development files cannot be installed beside another's, and this one must not drive out yours.
       printf '%s\n' \
@@ -100,6 +109,9 @@ tern_mimalloc() { if [[ $tern_distribution == debian && $tern_release == 12 ]]; 
 tern_tcmalloc() {
   if [[ $tern_distribution == debian && $tern_release == 12 ]]; then echo libtcmalloc-minimal4; else echo libtcmalloc-minimal4t64; fi
 }
+
+# The version of the distribution's own python3.
+tern_python() { if [[ $tern_distribution == debian && $tern_release == 12 ]]; then echo 3.11; else echo 3.12; fi; }
 
 tern_say() { printf 'tern: %s\n' "$*"; }
 tern_die() {
