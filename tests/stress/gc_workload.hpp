@@ -312,8 +312,8 @@ class hand_over {
 inline result run_seed(std::uint64_t seed, const options& o) {
   gc::testing::verify_each_cycle(true);
   gc::testing::poison_freed(true);
-  tern::detail::gc::testing.mark_quantum = 32;
-  tern::detail::gc::testing.at = &at_point;
+  tern::detail::gc::testing.mark_quantum.store(32);
+  tern::detail::gc::testing.at.store(&at_point);
   pause_us = o.mark_pause_us;
   extra_marker = o.assist;
   const gc::statistics before = gc::read_statistics();
@@ -346,7 +346,7 @@ inline result run_seed(std::uint64_t seed, const options& o) {
   cycles.join();
   gc::collect();
   const gc::statistics after = gc::read_statistics();
-  tern::detail::gc::testing.at = nullptr;
+  tern::detail::gc::testing.at.store(nullptr);
   result r;
   r.bad = bad;
   r.lost = after.lost - before.lost;
