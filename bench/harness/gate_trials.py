@@ -7,6 +7,9 @@ second duet for what is flagged:
   null   head is the code of base, linked in an order that no other trial has: red is a false alarm
   slow   head waits some processor cycles in the primitive's own path under include/, which makes one row 3, 5 or 10% slower
 
+A processor hides a part of a wait, all of it where the wait is off the longest chain. So how much slower the row has become is measured
+before the trial, by pairs of runs of the two builds, and the number of cycles is changed until that is what the trial asks for.
+
 What a trial is (kind, primitive, row, percent, link order) follows from SEED and its number alone, and both stood here before the
 first one ran. Trials are appended to results/gate-evaluation/trials.jsonl as they end, so the script may be stopped and started
 again at any time, over days; the duets themselves stay in the work folder. `ternbench rates` makes the table of that file. Trials
@@ -19,6 +22,7 @@ import pathlib
 import platform
 import random
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -27,8 +31,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "results" / "gate-evaluation" / "trials.jsonl"
 SEED = 20261126
 PERCENTS = (3, 5, 10)
-# Where the wait goes: a line of the primitive's path, and what stands there instead. Each makes the next step depend on the wait.
-WAIT = 'asm volatile(".rept {cycles}\\n\\t{add}\\n\\t.endr" : "+r"({what}) : : "cc");'
+PAIRS = 31
+# Where the wait goes: a line of the primitive's path, and what stands there instead. Each makes the next step depend on the wait. One time
+# in 16 is waited, so that a sixteenth of a cycle can be added to an operation of a few; a period that short is predicted.
+EVERY = 16
+WAIT = ('static thread_local constinit unsigned turn = 0; if ((++turn & {mask}) == 0) '
+        'asm volatile(".rept {cycles}\\n\\t{add}\\n\\t.endr" : "+r"({what}) : : "cc");')
 PLACES = {
     "alloc": ("include/tern/alloc/thread_cache.hpp", "  TERN_ALWAYS_INLINE void* try_pop(unsigned c) noexcept {\n",
               "    void** const top = level.load(memory_order_relaxed);", "    void** top = level.load(memory_order_relaxed); {wait}",
@@ -39,6 +47,10 @@ PLACES = {
            "  char* p = b.cursor;", "  char* p = b.cursor; {wait}", "p", ("gc/alloc_drop/tern/size:32",)),
 }
 ADD = {"x86_64": "add $0, %0", "aarch64": "add %0, %0, #0"}[platform.machine()]
+
+
+class NotMade(Exception):
+    """There is no such change; the trial is recorded as that, and counts for nothing"""
 
 
 def run(*command, **options):
@@ -85,7 +97,7 @@ def inject(source, primitive, cycles):
     text = file.read_text()
     at = text.index(start)
     place = text.index(line, at)
-    wait = WAIT.format(cycles=cycles, add=ADD, what=what)
+    wait = WAIT.format(mask=EVERY - 1, cycles=cycles, add=ADD, what=what)
     file.write_text(text[:place] + changed.replace("{wait}", wait) + text[place + len(line):])
 
 
@@ -116,12 +128,11 @@ def trial(number, options, revision):
         need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", base, "--salts", 3, "--seed", f"{SEED + number}", "--out", links), "relink")
         heads = sorted(links.glob("salt-*"))
     else:
-        source = work / "source"
-        need(run("git", "-C", source, "checkout", "--quiet", "--force", "--detach", revision), "checkout")
-        sized = json.loads((work / "times.json").read_text())[what["row"]]
-        what["cycles"] = max(1, round(what["percent"] / 100 * sized / nanoseconds_per_cycle()))
-        inject(source, what["primitive"], what["cycles"])
-        build(source, work / "slow", "bench_sched", "bench_alloc", "bench_gc")
+        try:
+            what |= sized_wait(work, revision, what["primitive"], what["row"], what["percent"], options.even_if_busy)
+        except NotMade as error:
+            return what | {"made": False, "reason": str(error), "revision": revision}
+        build(work / "source", work / "slow", "bench_sched", "bench_alloc", "bench_gc")
         need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", work / "slow", "--salts", 2, "--seed", f"{SEED + number}"), "relink")
         heads = [work / "slow"]
     wait_for_quiet(options.even_if_busy)
@@ -141,6 +152,57 @@ def trial(number, options, revision):
                    "duet": pathlib.Path(duet).name, "second": pathlib.Path(second).name if second else None, "rows": rows}
 
 
+def time_of(folder, row):
+    bench = folder / "bench" / f"bench_{row.split('/', 1)[0]}"
+    done = need(run(bench, f"--benchmark_filter=^{row}/manual_time$", "--tern_time_ms=40", "--benchmark_format=json"), row)
+    entry = json.loads(done.stdout)["benchmarks"][0]
+    return entry["real_time"] * {"ns": 1, "us": 1e3, "ms": 1e6}[entry["time_unit"]]
+
+
+def slower_by(base, head, row):
+    """Percent, the median of pairs of runs whose order changes from pair to pair, and the standard error of that"""
+    ratios = []
+    for pair in range(PAIRS):
+        folders = (base, head) if pair % 2 == 0 else (head, base)
+        times = {folder: time_of(folder, row) for folder in folders}
+        ratios.append(100 * (times[head] / times[base] - 1))
+    quarters = statistics.quantiles(ratios, n=4)
+    return statistics.median(ratios), 1.2533 * (quarters[2] - quarters[0]) / 1.349 / PAIRS**0.5
+
+
+def sized_wait(work, revision, primitive, row, percent, even_if_busy):
+    """Leaves the source and the build of the wait that makes `row` slower by `percent`, and tells what it is"""
+    known_file = work / "cycles.json"
+    known = json.loads(known_file.read_text()) if known_file.exists() else {}
+    key = f"{row} {percent}"
+    allowed = max(0.5, percent / 10)
+    cycles = known.get(key) or max(1, round(EVERY * percent / 100 * time_of(work / "base", row) / nanoseconds_per_cycle()))
+    tried = {0: 0.0}
+    for _ in range(8):
+        need(run("git", "-C", work / "source", "checkout", "--quiet", "--force", "--detach", revision), "checkout")
+        inject(work / "source", primitive, cycles)
+        build(work / "source", work / "slow", f"bench_{row.split('/', 1)[0]}")
+        wait_for_quiet(even_if_busy)
+        measured, error = slower_by(work / "base", work / "slow", row)
+        print(f"  {row}: {cycles} cycles make it {measured:.2f}% slower (standard error {error:.2f}), {percent}% is wanted", flush=True)
+        if abs(measured - percent) <= allowed:
+            known[key] = cycles
+            known_file.write_text(json.dumps(known))
+            return {"cycles": cycles, "measured": round(measured, 2), "measured_error": round(error, 2)}
+        tried[cycles] = measured
+        below = max((c for c in tried if tried[c] < percent), default=0)
+        above = min((c for c in tried if tried[c] >= percent), default=None)
+        if above is None:
+            cycles = min(2 * below, round(below * percent / max(measured, percent / 2))) or 1
+            cycles = max(cycles, below + 1)
+        elif above - below <= 1:
+            break
+        else:
+            share = (percent - tried[below]) / max(tried[above] - tried[below], 1e-9)
+            cycles = min(max(below + round(share * (above - below)), below + 1), above - 1)
+    raise NotMade(f"no number of cycles makes it {percent}% slower, within {allowed}: {tried}")
+
+
 def prepare(options, revision):
     """Base, and how long its rows take, once per revision"""
     stamp = options.work / "revision"
@@ -153,14 +215,7 @@ def prepare(options, revision):
     need(run("git", "-C", source, "checkout", "--quiet", "--force", "--detach", revision), "checkout")
     build(source, options.work / "base")
     need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", options.work / "base", "--salts", 2), "relink")
-    times = {}
-    for area, place in PLACES.items():
-        for row in place[5]:
-            done = need(run(options.work / "base" / "bench" / f"bench_{area}", f"--benchmark_filter=^{row}/manual_time$",
-                            "--tern_time_ms=50", "--benchmark_format=json"), row)
-            entry = json.loads(done.stdout)["benchmarks"][0]
-            times[row] = entry["real_time"] * {"ns": 1, "us": 1e3, "ms": 1e6}[entry["time_unit"]]
-    (options.work / "times.json").write_text(json.dumps(times))
+    (options.work / "cycles.json").unlink(missing_ok=True)
     stamp.write_text(revision)
 
 
@@ -180,8 +235,8 @@ def main():
         result = trial(number, options, revision)
         with DATA.open("a") as file:
             file.write(json.dumps(result) + "\n")
-        print(f"trial {number}: {result['kind']} {result['row'] or ''} {result['percent']}%: "
-              f"{'red' if result['found'] else 'not red'}, exit {result['exit']}", flush=True)
+        end = f"{'red' if result['found'] else 'not red'}, exit {result['exit']}" if result.get("made", True) else result["reason"]
+        print(f"trial {number}: {result['kind']} {result['row'] or ''} {result['percent']}%: {end}", flush=True)
 
 
 if __name__ == "__main__":

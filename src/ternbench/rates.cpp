@@ -30,6 +30,7 @@ std::string rates_table(const std::string& lines, const std::string& label) {
   groups[{"null", "all", 0}];
   std::istringstream in(lines);
   std::size_t number = 0;
+  std::size_t not_made = 0;
   for (std::string line; std::getline(in, line);) {
     const std::string where = fmt::format("{}:{}", label, ++number);
     const ordered_json trial = parse_json(line, where);
@@ -37,6 +38,11 @@ std::string rates_table(const std::string& lines, const std::string& label) {
       const auto kind = trial.at("kind").get<std::string>();
       if (kind != "null" && kind != "slow")
         throw tool_error(fmt::format("{}: unknown kind \"{}\"", where, kind));
+      // No wait was found that makes its row that much slower.
+      if (!trial.value("made", true)) {
+        ++not_made;
+        continue;
+      }
       tally& t = groups[{kind, kind == "null" ? "all" : trial.at("primitive").get<std::string>(),
                          kind == "null" ? 0 : trial.at("percent").get<int>()}];
       ++t.trials;
@@ -70,6 +76,7 @@ std::string rates_table(const std::string& lines, const std::string& label) {
         t.trials > 0 ? format_percent(static_cast<double>(t.found) / static_cast<double>(t.trials)) : "-",
         format_percent(share.low), format_percent(share.high), enough);
   }
+  if (not_made > 0) out += fmt::format("\nNot made: {} trials, whose change was not to be had.\n", not_made);
   return out;
 }
 

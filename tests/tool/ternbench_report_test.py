@@ -195,6 +195,10 @@ class forms(folder_test):
         self.assertRegex(table, r"\| alloc made 3% slower \| 1 \| 0 \| 0 \| 0.0% \| 0.0% \.\. 9[78]% \| yes: missed more often than 1% \|")
         path.write_text("\n".join(lines + [trial("null", True)]) + "\n")
         self.assertIn("| 300 | 1 | 2 | 0.3% | 0.0% .. 1.8% | yes |", tool("rates", path))
+        path.write_text("\n".join([*lines, json.dumps({"kind": "slow", "primitive": "gc", "percent": 3, "made": False})]) + "\n")
+        table = tool("rates", path)
+        self.assertIn("Not made: 1 trials", table)
+        self.assertNotIn("gc made", table)
         path.write_text(trial("null", False) + '\n{"kind": "null"}\n')
         tool("rates", path, code=1)
 
