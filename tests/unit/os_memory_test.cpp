@@ -66,6 +66,30 @@ TEST(MemoryDeathTest, AGuardFaultsWhereTheProbeSaysSo) {
   os::unreserve(const_cast<char*>(p), 4 * os::page_size());
 }
 
+TEST(Memory, GuardsThatAreInstalledTogetherAreWhereTheyShould) {
+  if (!os::guards_work()) GTEST_SKIP() << "skipped: the kernel has no guards without a mapping of their own";
+  const std::size_t page = os::page_size();
+  constexpr std::size_t count = 150;  // more than one call takes
+  const std::size_t stride = 4 * page;
+  auto* p = static_cast<char*>(os::reserve(count * stride));
+  ASSERT_NE(p, nullptr);
+  const std::size_t done = os::guard_install_each(p, stride, 2 * page, count);
+  if (done == 0) GTEST_SKIP() << "skipped: the kernel installs no guards together";
+  ASSERT_EQ(done, count);
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  char sink[4];
+  for (std::size_t i = 0; i < count * stride / page; ++i) {
+    const bool is_guard = i % 4 < 2;
+    // The kernel reads the page for us: EFAULT instead of a signal.
+    EXPECT_EQ(::write(ends[1], p + i * page, 1), is_guard ? -1 : 1) << "page " << i;
+    EXPECT_EQ(is_guard ? 1 : ::read(ends[0], sink, 1), 1);
+  }
+  ::close(ends[0]);
+  ::close(ends[1]);
+  os::unreserve(p, count * stride);
+}
+
 TEST(Futex, WaitReturnsOnWakeMismatchAndDeadline) {
   atomic<std::uint32_t> word{0};
   EXPECT_TRUE(os::futex_wait(word, 1));  // the value differs: returns at once

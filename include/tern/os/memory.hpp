@@ -8,8 +8,11 @@
 // Limits      Sizes and addresses are multiples of page_size(), which the OS tells (4, 16 or 64 KiB on ARM64).
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csetjmp>
 #include <csignal>
@@ -87,6 +90,34 @@ inline bool protect_read_write(void* p, std::size_t bytes) noexcept {
 inline bool guard_install(void* p, std::size_t bytes) noexcept {
   return ::madvise(p, bytes, madv_guard_install) == 0;
 }
+
+// Guards of `bytes` at each of `count` addresses, `stride` bytes apart; how many of the first have theirs, 0 where the kernel
+// cannot do it so. One call for 64 costs half of 64 calls (455 against 967 ns each on Linux 6.18).
+inline std::size_t guard_install_each(void* first, std::size_t stride, std::size_t bytes,
+                                      std::size_t count) noexcept {
+#ifdef SYS_process_madvise
+  constexpr int self = -10000;  // PIDFD_SELF_THREAD of Linux 6.14; older kernels answer EBADF
+  constexpr std::size_t at_once = 64;
+  const int saved = errno;
+  std::size_t done = 0;
+  while (done < count) {
+    iovec ranges[at_once];
+    const std::size_t n = std::min(at_once, count - done);
+    for (std::size_t i = 0; i < n; ++i)
+      ranges[i] = {at_offset<void>(first, static_cast<std::ptrdiff_t>((done + i) * stride)), bytes};
+    const long advised = ::syscall(SYS_process_madvise, self, ranges, n, madv_guard_install, 0);
+    if (advised <= 0) break;
+    done += static_cast<std::size_t>(advised) / bytes;
+    if (static_cast<std::size_t>(advised) != n * bytes) break;
+  }
+  errno = saved;
+  return done;
+#else
+  return static_cast<void>(first), static_cast<void>(stride), static_cast<void>(bytes),
+         static_cast<void>(count), 0;
+#endif
+}
+
 inline void guard_remove(void* p, std::size_t bytes) noexcept { ::madvise(p, bytes, madv_guard_remove); }
 
 // Whether a guard of guard_install really faults: qemu-user answers success and installs nothing. A write(2) from the

@@ -366,7 +366,10 @@ class stack_pool {
     const std::size_t n =
         std::min<std::size_t>({capacity() - first, create_batch, std::max<std::size_t>(first, 4)});
     if (n == 0) return false;
-    for (std::size_t i = 0; i < n; ++i) guard_locked(first + static_cast<std::uint32_t>(i));
+    const bool together = guard_bytes() != 0 && !has_canary(first) && os::guards_work();
+    std::size_t guarded =
+        together ? os::guard_install_each(slot_start(first), slot_bytes(), guard_bytes(), n) : 0;
+    for (; guarded < n; ++guarded) guard_locked(first + static_cast<std::uint32_t>(guarded));
     for (std::size_t i = n; i-- > 0;) free_[free_count_++] = first + static_cast<std::uint32_t>(i);
     // pairs-with: for_each_slot(); else a walker could meet a slot whose guard is just being made.
     created_.store(first + static_cast<std::uint32_t>(n), memory_order_release);
