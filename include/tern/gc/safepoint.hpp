@@ -92,13 +92,13 @@ inline void serve_round(mutator& m, const stack_view& stack) noexcept {
   }
   m.acked_round = round;
   // Since this cycle's first round no sweep is under way. What was found marked before may have been so in the last cycle.
-  m.last_shaded = 0;
+  m.shaded.clear();
   hand_over(m);
 }
 
 inline void serve(mutator& m, handshake_kind kind, const stack_view& stack) noexcept {
   switch (kind) {
-    case handshake_kind::barrier_on: m.last_shaded = 0; break;
+    case handshake_kind::barrier_on: m.shaded.clear(); break;
     case handshake_kind::round: serve_round(m, stack); break;
     case handshake_kind::sweep:
       m.allocate_black = false;
@@ -185,8 +185,11 @@ TERN_COLD inline void safepoint_slow(mutator& m) noexcept {
   });
 }
 
+TERN_ALWAYS_INLINE bool is_late(const mutator& m) noexcept {
+  return state.request.number() != m.port.acked();
+}
 TERN_ALWAYS_INLINE void poll(mutator& m) noexcept {
-  if (TERN_UNLIKELY(state.request.number() != m.port.acked())) safepoint_slow(m);
+  if (TERN_UNLIKELY(is_late(m))) safepoint_slow(m);
 }
 
 // Collector. Requires: mutators_lock, the port is claimed.
@@ -233,7 +236,7 @@ inline mutator* create_mutator(processor* owner, os::stack_bounds stack = {}) no
   m->stack_low = stack.low;
   m->stack_high = stack.high;
   if (owner == nullptr) m->thread = ::pthread_self();
-  m->last_shaded = 0;
+  m->shaded.clear();
   m->idle_sp = m->idle_top = 0;
   m->idle_fiber = nullptr;
   m->assists = {};

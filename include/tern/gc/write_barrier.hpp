@@ -1,7 +1,8 @@
 // The write barrier: every store of a managed pointer into managed memory or a handle, while a cycle marks, shades it.
 //
 // Context     Dijkstra's insertion barrier with grey stacks: what is stored is shaded, what is overwritten is not.
-// Protocol    off: one load and a predicted branch. on: the slow path looks the pointer up and notes it if it is white.
+// Protocol    off: one load and a predicted branch. on: the slow path looks the pointer up and notes it if it is white, unless it is one
+//             of some that this mutator has looked up in this cycle.
 //             Null needs none; nor does the end of a slot's life. Initialising stores need one: the object may be black already.
 // Rejected    A deletion barrier: C++ overwrites objects in ways that no barrier sees (memset, destructors, reuse of buffers).
 //             Marking in the barrier: an atomic RMW on shared words in every mutator.
@@ -30,18 +31,24 @@ TERN_COLD inline void shade_foreign(std::uintptr_t word) noexcept {
   if (is_barrier_on()) shade_foreign_locked(word);
 }
 
-TERN_COLD inline void shade_slow(const void* p) noexcept {
+// Not inlined twice over: what has been shaded lately is to cost no more than a call and a look, and neither is cold while a cycle marks.
+TERN_NOINLINE inline void shade_unseen(mutator& m, std::uintptr_t word) noexcept {
+  const runtime_scope in{m};
+  // A safepoint, for mutators that store and never allocate: before the shading, since a cycle may end and the next begin in it.
+  poll(m);
+  if (!is_barrier_on()) return;
+  const object_ref o = object_at(word);
+  if (o && !o.where->is_marked(o.index)) note_grey(m, o);
+  m.shaded.note(word);
+}
+
+TERN_NOINLINE inline void shade_slow(const void* p) noexcept {
   const std::uintptr_t word = to_word(p);
   mutator* m = current_mutator_if_any();
   if (m == nullptr) return shade_foreign(word);
-  const runtime_scope in{*m};
-  // A safepoint, for mutators that store and never allocate: before the shading, since a cycle may end and the next begin in it.
-  poll(*m);
-  if (!is_barrier_on() || m->last_shaded == word)
-    return;  // shaded in this cycle already: nothing is unmarked within one
-  const object_ref o = object_at(word);
-  if (o && !o.where->is_marked(o.index)) note_grey(*m, o);
-  m->last_shaded = word;
+  // Nothing is unmarked within a cycle. Where a signal ends that cycle between here and the store, p lies in a register (signal.hpp).
+  if (m->shaded.has(word) && !is_late(*m)) return;
+  shade_unseen(*m, word);
 }
 
 // Sets a root slot on behalf of a thread that is not attached. It acks nothing, so the lock takes the handshake's place: the collector
