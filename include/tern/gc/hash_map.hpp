@@ -208,7 +208,7 @@ class hash_map {
     ++size_;
     return &s.value;
   }
-  TERN_COLD void grow(std::size_t slots) {
+  TERN_NOINLINE void grow(std::size_t slots) {
     if (slots > most_slots) throw std::bad_alloc{};
     array<slot>* const fresh = make_array<slot>(slots);
     if (slots_)

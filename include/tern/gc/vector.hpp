@@ -184,7 +184,7 @@ class vector {
     return b == nullptr ? nullptr : b->data();
   }
 
-  TERN_COLD void push_back_slow(T value) {
+  TERN_NOINLINE void push_back_slow(T value) {
     move_to(capacity_ < 4 ? 4 : 2 * capacity_);
     elements()[size_] = std::move(value);
     ++size_;
