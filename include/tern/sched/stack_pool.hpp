@@ -345,6 +345,7 @@ class stack_pool {
       void* base = os::reserve(sub * class_count, max_bytes);
       if (base == nullptr) continue;
       os::advise_huge_pages(base, sub * class_count, false);
+      os::set_dumped(base, sub * class_count, false);
       region_.class_shift.store(log2_floor(sub), memory_order_relaxed);
       region_.bytes.store(sub * class_count, memory_order_relaxed);
       // pairs-with: of(), for_each_slot(); else they compute with a region of no size.
@@ -366,6 +367,7 @@ class stack_pool {
     const std::size_t n =
         std::min<std::size_t>({capacity() - first, create_batch, std::max<std::size_t>(first, 4)});
     if (n == 0) return false;
+    os::set_dumped(slot_start(first), n << shift(), true);
     for (std::size_t i = 0; i < n; ++i) guard_locked(first + static_cast<std::uint32_t>(i));
     for (std::size_t i = n; i-- > 0;) free_[free_count_++] = first + static_cast<std::uint32_t>(i);
     // pairs-with: for_each_slot(); else a walker could meet a slot whose guard is just being made.
