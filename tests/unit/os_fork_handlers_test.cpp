@@ -19,6 +19,9 @@ namespace os = tern::detail::os;
 
 // What handlers of all rounds act on. Those of the rounds before are registered, too: they run nested.
 struct guarded_by_handlers {
+  guarded_by_handlers() = default;
+  explicit guarded_by_handlers(pid_t begun_by) : forks{begun_by} {}
+
   os::fork_handlers forks;
   tern::detail::spin_lock<> lock;
 
@@ -34,6 +37,41 @@ struct guarded_by_handlers {
   }
   static inline guarded_by_handlers* now = nullptr;
 };
+
+// The thread that was in the midst of it does not exist in the child, which registers them itself. The first test, before handlers of another
+// one act on what is guarded here.
+TEST(ForkHandlers, AChildForkedInTheMidstOfTheRegistrationRegistersAgain) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
+  if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own locks may be held at a fork";
+  const auto g = std::make_unique<guarded_by_handlers>(::getpid());
+  guarded_by_handlers::now = g.get();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::alarm(30);
+    g->use();
+    std::atomic<bool> held{false};
+    std::atomic<bool> forked{false};
+    std::thread holder{[&] {
+      const tern::detail::lock_scope hold{g->lock};
+      held = true;
+      // Until there is a child; for a moment where the fork waits for the lock.
+      for (int i = 0; i < 50 && !forked; ++i) ::usleep(1000);
+    }};
+    while (!held) std::this_thread::yield();
+    const pid_t grandchild = ::fork();
+    if (grandchild == 0) ::_exit(g->lock.try_lock() ? 0 : 1);
+    forked = true;
+    int status = 1;
+    ::waitpid(grandchild, &status, 0);
+    ::_exit(status == 0 ? 0 : 2);
+  }
+  int status = 1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  static guarded_by_handlers last;
+  guarded_by_handlers::now = &last;
+}
 
 TEST(ForkHandlers, AChildFindsNoLockHeldHoweverEarlyItIsForked) {
   if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";

@@ -25,6 +25,8 @@ class fork_handlers {
   using handler = void (*)();
 
   constexpr fork_handlers() noexcept = default;
+  // As if a thread of this process were in the midst of ensure(). For tests.
+  explicit fork_handlers(pid_t begun_by) noexcept : state_{static_cast<std::uint32_t>(begun_by)} {}
 
   // 0, or ENOMEM: then they are not there, and the next call tries again. Holding no lock that a handler of the process takes: older C
   // libraries have one of their own over the handlers of a fork. Thread-safe.
