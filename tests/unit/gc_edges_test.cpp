@@ -17,6 +17,7 @@
 
 #include <tern/sync.hpp>
 
+#include "tests/support/comes_true.hpp"
 #include "tests/support/emulation.hpp"
 #include "tests/support/seed.hpp"
 #include "tests/unit/gc_support.hpp"
@@ -458,10 +459,20 @@ struct maker {
   void trace(gc::visitor& v) const { v(unused); }
 };
 
-// It attaches the thread that runs destructors, which no signal reaches.
+// It attaches the thread that runs destructors, which no signal reaches, until that has nothing to do: what its stack holds is no root then.
 TEST(gc_edges, a_destructor_that_makes_an_object_stops_no_later_cycle) {
+  const auto attached = [] {
+    const tern::detail::lock_scope hold{internal::state.mutators_lock};
+    std::size_t n = 0;
+    for (auto* m = internal::state.mutators.front(); m != nullptr; m = internal::state.mutators.next(*m)) ++n;
+    return n;
+  };
+  const std::size_t before = attached();
+  const std::uint64_t ended = gc::read_statistics().destroyed;
   on_thread([] { gc::make<maker>(); });
   for (int i = 0; i < 3; ++i) gc_test::collect_all();
+  EXPECT_GT(gc::read_statistics().destroyed, ended);
+  EXPECT_TRUE(tern_test::comes_true([&] { return attached() == before; }));
 }
 
 using gc_edges_process = ::testing::Test;

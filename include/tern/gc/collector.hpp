@@ -379,6 +379,8 @@ inline void* destroyer_entry(void*) {
       }
     }
     if (s == nullptr) {
+      // What destructors have left on this stack would be roots for as long as it sleeps.
+      if (current_mutator_if_any() != nullptr) on_thread_exit(current_cache_if_any());
       wait_in_kernel([seen]() noexcept { os::futex_wait(doomed.wake, seen); });
       continue;
     }
