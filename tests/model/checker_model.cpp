@@ -93,6 +93,32 @@ TEST(checker, dekker_needs_seq_cst_stores) {
       {.preemptions = 2, .store_delays = 1}, "one of the two");
 }
 
+// --- relaxed stores that pass each other ------------------------------------------------------------------------------
+
+template <memory_order Second>
+struct two_stores_model {
+  atomic<int> first{0};
+  atomic<int> second{0};
+  void threads(thread_list& list) {
+    list.add("writer", [this] {
+      first.store(1, memory_order_relaxed);
+      second.store(1, Second);
+    });
+    list.add("reader", [this] {
+      if (second.load(memory_order_acquire) == 1)
+        require(first.load(memory_order_relaxed) == 1, "the first one is there");
+    });
+  }
+};
+
+TEST(checker, relaxed_stores_pass_each_other_where_they_may) {
+  expect_holds<two_stores_model<memory_order_relaxed>>({.preemptions = 3, .store_delays = 2});
+  expect_holds<two_stores_model<memory_order_release>>(
+      {.preemptions = 3, .store_delays = 2, .store_passes = 2});
+  expect_caught<two_stores_model<memory_order_relaxed>>(
+      {.preemptions = 2, .store_delays = 1, .store_passes = 1}, "the first one");
+}
+
 // --- happens-before: message passing ---------------------------------------------------------------------------------
 
 template <memory_order Store, memory_order Load>

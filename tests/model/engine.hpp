@@ -9,8 +9,8 @@
 // Invariants  I1 an execution depends on its choices alone (a differing number of alternatives is reported).
 // Ordering    Values are sequentially consistent, except that a store weaker than seq_cst may be kept back (options::store_delays)
 //             until its thread's next release or seq_cst read-modify-write, seq_cst store, system call or end: that shows a missing
-//             StoreLoad. Happens-before follows the *declared* orders, by vector clocks: a race on a model_var that
-//             only sequential consistency hides is reported.
+//             StoreLoad. A relaxed one may pass those (options::store_passes), as on ARM64. Happens-before follows the *declared* orders, by
+//             vector clocks: a race on a model_var that only sequential consistency hides is reported.
 // Rejected    Real threads run one at a time: two kernel switches per step. State hashing: the state is the real code's stacks.
 // Limits      7 threads, atomics of at most 8 bytes, no weak reordering of loads. A weak CAS does not fail spuriously.
 // References  Musuvathi, Qadeer, CHESS: iterative context bounding, 2007; Flanagan, Freund, FastTrack, 2009; tokio's loom.
@@ -59,11 +59,10 @@ class checker {
     o = at_site("load", o, s);
     point();
     std::uint64_t bits = l.bits;
-    bool own = false;
-    for (const delayed_store& d : self().delayed) {
-      if (d.where == &l) bits = d.bits, own = true;  // a thread sees its own stores
-    }
-    if (!own && acquires(o)) self().now.join(l.released);
+    if (const delayed_store* own = self().delayed.find(l); own != nullptr)
+      bits = own->bits;  // a thread sees its own stores
+    else if (acquires(o))
+      self().now.join(l.released);
     if (logging_) log("load", &l, bits, o, s);
     return bits;
   }
@@ -74,7 +73,12 @@ class checker {
     if (logging_) log("store", &l, bits, o, s);
     if (is_mutated(change::drop, s)) return;
     const bool may_delay = o != memory_order_seq_cst && running_ != main_thread;
-    if (may_delay && (!self().delayed.empty() || delays_ < options_.store_delays)) {
+    const bool may_pass = may_delay && !releases(o) && passes_ < options_.store_passes &&
+                          !self().delayed.empty() && self().delayed.find(l) == nullptr;
+    if (may_pass && choose(2) == 1) {
+      ++passes_;
+      if (logging_) note("  (passes what is kept back)");
+    } else if (may_delay && (!self().delayed.empty() || delays_ < options_.store_delays)) {
       const bool delay = !self().delayed.empty() || choose(2) == 1;
       if (delay) {
         if (self().delayed.empty()) ++delays_;
@@ -213,13 +217,6 @@ class checker {
   friend class thread_list;
   enum class state : std::uint8_t { unused, runnable, blocked, finished };
 
-  struct delayed_store {
-    location* where;
-    std::uint64_t bits;
-    bool release;
-    clock at;
-  };
-
   struct thread {
     coroutine context{};
     state status = state::unused;
@@ -233,7 +230,7 @@ class checker {
     std::uint64_t pause_version = 0;
     std::uint64_t iteration_version = 0;
     clock now{};
-    std::vector<delayed_store> delayed{};
+    store_buffer delayed{};
     std::function<void()> body{};
     std::string name{};
   };
@@ -257,11 +254,7 @@ class checker {
   void flush(const location* only = nullptr) {
     thread& t = self();
     if (t.delayed.empty()) return;
-    if (only != nullptr) {
-      bool among = false;
-      for (const delayed_store& d : t.delayed) among = among || d.where == only;
-      if (!among) return;
-    }
+    if (only != nullptr && t.delayed.find(*only) == nullptr) return;
     point();  // others may run between the thread's last operation and this
     for (const delayed_store& d : t.delayed) commit(*d.where, d.bits, d.release, d.at);
     t.delayed.clear();
@@ -511,7 +504,7 @@ class checker {
     running_ = main_thread;
     path_.rewind();
     steps_ = 0;
-    preemptions_ = delays_ = timeouts_ = spurious_ = 0;
+    preemptions_ = delays_ = passes_ = timeouts_ = spurious_ = 0;
     version_ = queue_clock_ = 0;
     coroutine::switch_to(explorer_, threads_[main_thread].context);
     if (aborted_) set_message("the code under test called abort(): a broken assertion, see stderr");
@@ -586,6 +579,7 @@ class checker {
   unsigned steps_ = 0;
   unsigned preemptions_ = 0;
   unsigned delays_ = 0;
+  unsigned passes_ = 0;
   unsigned timeouts_ = 0;
   unsigned spurious_ = 0;
   std::uint64_t version_ = 0;

@@ -14,10 +14,19 @@ struct fiber_states {
 };
 using protocol = tern::detail::inspection_protocol<fiber_states>;
 
-enum class broken { nothing, no_barrier, barrier_before_the_bit, plain_resume, claims_any };
+enum class broken {
+  nothing,
+  no_barrier,
+  barrier_before_the_bit,
+  plain_resume,
+  claims_any,
+  looks_before_it_takes,
+  does_not_settle_before,
+  does_not_settle_after
+};
 
 // A parked fiber, its waker, which or a thief then runs it and parks it again, and an inspector. `stack` is
-// odd while the fiber is suspended. It is an atomic, since a worker that finds the bit gone again has no happens-before with the
+// odd while the fiber is suspended. Whoever finds the bit not set lets the fiber publish itself, as switch_publishing() does. It is an atomic, since a worker that finds the bit gone again has no happens-before with the
 // inspector: its stores depend on that read, which the hardware keeps in order.
 template <broken Mutant, bool Thief = false>
 struct inspect_model {
@@ -40,7 +49,11 @@ struct inspect_model {
         std::uint32_t saved = fiber_states::saved;
         mine = stack_state.compare_exchange_strong(saved, fiber_states::claimed);
       } else {
-        mine = protocol::try_claim(stack_state, wait_what);
+        mine = protocol::try_claim(stack_state, wait_what, [calls = 0]() mutable {
+          if (Mutant != (calls++ == 0 ? broken::does_not_settle_before : broken::does_not_settle_after))
+            barrier_in_every_thread();
+          return true;
+        });
       }
       if (mine) {
         const int first = stack.load(memory_order_relaxed);
@@ -55,25 +68,29 @@ struct inspect_model {
       if (by_a_thief())
         queued.store(1, memory_order_release);
       else
-        run_again();  // from its own queue, with no read-modify-write in between
+        run_again(is_armed());  // from its own queue, with no read-modify-write in between
     });
     if (by_a_thief())
       list.add("thief", [this] {
+        const bool early = Mutant == broken::looks_before_it_takes && is_armed();
         while (queued.exchange(0, memory_order_acquire) == 0) model_atomics::pause();
-        run_again();
+        run_again(Mutant == broken::looks_before_it_takes ? early : is_armed());
       });
   }
 
-  void run_again() {
-    if (Mutant != broken::plain_resume && armed.load(memory_order_relaxed) != 0) {
+  bool is_armed() { return Mutant != broken::plain_resume && armed.load(memory_order_relaxed) != 0; }
+
+  void run_again(bool with_care) {
+    if (with_care) {
       while (!protocol::try_resume(stack_state)) model_atomics::pause();
     } else {
       stack_state.store(fiber_states::on_cpu, memory_order_relaxed);
     }
     stack.store(2, memory_order_relaxed);
-    stack.store(3, memory_order_relaxed);
+    const bool publishes_itself = !is_armed();
     wait_what.store("another wait", memory_order_relaxed);
-    stack_state.store(fiber_states::saved, memory_order_release);
+    stack.store(3, memory_order_relaxed);
+    stack_state.store(fiber_states::saved, publishes_itself ? memory_order_relaxed : memory_order_release);
   }
 
   void finally() {
@@ -82,10 +99,21 @@ struct inspect_model {
 };
 
 const options bound{.preemptions = 4, .store_delays = 2};
+const options passing{.preemptions = 3, .store_delays = 1, .store_passes = 2};
 
 TEST(SchedInspectModel, AClaimedFiberStandsStill) {
   expect_holds<inspect_model<broken::nothing>>(bound);
   expect_holds<inspect_model<broken::nothing, true>>({.preemptions = 3, .store_delays = 1});
+}
+
+TEST(SchedInspectModel, AlsoWhereStoresPassEachOther) {
+  expect_holds<inspect_model<broken::nothing>>(passing);
+  expect_holds<inspect_model<broken::nothing, true>>(passing);
+  expect_caught<inspect_model<broken::does_not_settle_before>>(passing, "stands still");
+  expect_caught<inspect_model<broken::does_not_settle_after>>(passing, "stands still");
+  // Needless where they do not.
+  expect_holds<inspect_model<broken::does_not_settle_before>>(bound);
+  expect_holds<inspect_model<broken::does_not_settle_after>>(bound);
 }
 
 TEST(SchedInspectModel, WithoutAStepItDoesNot) {
@@ -93,6 +121,7 @@ TEST(SchedInspectModel, WithoutAStepItDoesNot) {
   expect_caught<inspect_model<broken::barrier_before_the_bit>>(bound, "stands still");
   expect_caught<inspect_model<broken::plain_resume>>(bound, "stands still");
   expect_caught<inspect_model<broken::claims_any>>(bound, "stands still");
+  expect_caught<inspect_model<broken::looks_before_it_takes, true>>(bound, "stands still");
 }
 
 TEST(SchedInspectModel, MutantsAreCaught) {

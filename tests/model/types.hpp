@@ -6,6 +6,7 @@
 #include <cstring>
 #include <source_location>
 #include <string>
+#include <vector>
 
 #include <tern/base/atomic.hpp>
 
@@ -25,6 +26,7 @@ inline constexpr unsigned main_thread = 7;  // runs the model's constructor, fin
 struct options {
   unsigned preemptions = 2;     // switches away from a thread that could go on
   unsigned store_delays = 0;    // stores kept back in one execution
+  unsigned store_passes = 0;    // relaxed stores that pass those kept back before them, as on ARM64
   unsigned timeouts = 0;        // timed waits that give up although another thread could run
   unsigned spurious_wakes = 0;  // waits that return for no reason
   unsigned max_steps = 5'000;   // operations in one execution; more is a livelock
@@ -55,6 +57,23 @@ struct clock {
 struct location {
   std::uint64_t bits = 0;
   clock released{};  // what a load-acquire of the present value learns
+};
+
+struct delayed_store {
+  location* where;
+  std::uint64_t bits;
+  bool release;
+  clock at;
+};
+
+// Stores of a thread that the others do not see yet, oldest first.
+struct store_buffer : std::vector<delayed_store> {
+  // The last one to this place; null if there is none.
+  const delayed_store* find(const location& l) const noexcept {
+    for (auto d = rbegin(); d != rend(); ++d)
+      if (d->where == &l) return &*d;
+    return nullptr;
+  }
 };
 
 enum class change : std::uint8_t { weaken, weaken_seq_cst, tear, drop };

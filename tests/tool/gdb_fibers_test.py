@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""scripts/gdb/tern_gdb.py on a live process: the list of fibers, a parked fiber's stack, and the way back."""
+"""scripts/gdb/tern_gdb.py on a live process: the list of fibers, a parked fiber's stack, and the way back. The same on its core file."""
 
+import glob
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 
 PROGRAM = os.path.join(os.environ["TERN_BUILD_DIR"], "tests", "unit_sched")
 SCRIPT = os.path.join(os.environ["TERN_SOURCE_DIR"], "scripts", "gdb", "tern_gdb.py")
@@ -17,11 +20,25 @@ def skip(why):
     sys.exit(77)
 
 
-def gdb(*commands):
+# What a process of some fibers may leave in a core file: not what it has reserved, which is beyond a terabyte.
+CORE_BYTES = 1 << 30
+
+
+def allow_cores():
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+
+
+def cores_are_files():
+    with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as pattern:
+        return re.fullmatch(r"core[%\w.-]*", pattern.read().strip()) and resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
+
+
+def gdb(*commands, core=None):
     line = ["gdb", "-nx", "-batch", "-ex", "set pagination off", "-ex", "set width 0", "-ex", "set debuginfod enabled off"]
     for command in (f"source {SCRIPT}",) + commands:
         line += ["-ex", command]
-    done = subprocess.run(line + ["--args", PROGRAM] + ARGUMENTS, capture_output=True, text=True, timeout=120, check=False)
+    line += ["--args", PROGRAM] + ARGUMENTS if core is None else [PROGRAM, core]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, preexec_fn=allow_cores)
     return done.stdout + done.stderr
 
 
@@ -67,6 +84,21 @@ def main():
         expect(wanted in every, wanted, output)
     # The program goes on as if nothing had been done to it.
     expect("exited normally" in section(output, "on", "end"), "the end of the program", output)
+
+    # Of the kernel: gdb's own gcore leaves out each mapping that has a guard in it.
+    if not cores_are_files():
+        print("skipped: core files go elsewhere here")
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        output = gdb(f"set cwd {directory}", *at_the_stop, "signal SIGABRT")
+        cores = glob.glob(os.path.join(directory, "core*"))
+        expect("terminated with signal SIGABRT" in output and len(cores) == 1, "a core file", output)
+        core = cores[0]
+        expect(os.path.getsize(core) < CORE_BYTES, f"a core file of what is in use, not of {os.path.getsize(core)} bytes", output)
+        output = gdb("echo == list\\n", "info fibers", "echo == one\\n", f"fiber {number}", "bt", "echo == end\\n", core=core)
+        expect(section(output, "list", "one") == section(listed + "== one\n", "list", "one"), "the list of the live process", output)
+        expect(re.search(r"wait_at_the_inner_place.*\n(.*\n)*.*wait_at_the_outer_place", section(output, "one", "end")),
+               "the stack of the parked fiber", output)
 
 
 main()

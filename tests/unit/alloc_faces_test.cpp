@@ -281,6 +281,21 @@ TEST(HeapProfile, HoldsWhatLives) {
   EXPECT_FALSE(tern::heap_profile::write("/nonexistent/folder/file"));
 }
 
+// A block that cannot be resized stays as it is, in the profile too.
+TEST(HeapProfile, HoldsWhatCouldNotBeResized) {
+  tern::heap_profile::start(1);
+  for (const std::size_t size : {std::size_t{1} << 20, std::size_t{100} << 20}) {
+    void* p = tern::allocate(size);
+    const std::size_t live = tern::detail::samples.live_samples();
+    ASSERT_GE(live, 1u);
+    EXPECT_EQ(tern::try_reallocate(p, std::size_t{1} << 60), nullptr);
+    EXPECT_EQ(tern::detail::samples.live_samples(), live);
+    tern::deallocate(p);
+    EXPECT_EQ(tern::detail::samples.live_samples(), live - 1);
+  }
+  tern::heap_profile::start(0);
+}
+
 TEST(HeapProfile, AnIntervalBeyondAllMemoryGivesNoSample) {
   std::vector<void*> blocks;
   for (std::size_t i = 0; i < 200; ++i) {

@@ -4,6 +4,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -16,8 +17,9 @@
 
 #include <tern/sync.hpp>
 
+#include "tests/support/comes_true.hpp"
 #include "tests/support/emulation.hpp"
-
+#include "tests/support/seed.hpp"
 #include "tests/unit/gc_support.hpp"
 
 namespace {
@@ -310,6 +312,88 @@ TEST(gc_edges, a_fork_child_owes_nothing_to_the_cycle_of_its_parent) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
+TEST(gc_edges, a_fork_child_finds_none_of_the_locks_held) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own locks may be held at a fork";
+  on_thread([] {
+    gc::attach_thread attached;
+    gc::weak<node> w{gc::make<node>()};
+    std::vector<tern::detail::spin_lock<>*> locks{&tern::detail::collector_start_lock};
+    internal::for_each_collector_lock([&](tern::detail::spin_lock<>& l) { locks.push_back(&l); });
+    for (tern::detail::spin_lock<>* l : locks) {
+      std::atomic<bool> held{false};
+      std::atomic<bool> forked{false};
+      std::thread holder{[&] {
+        const tern::detail::lock_scope hold{*l};
+        held = true;
+        // Until there is a child; for a moment where the fork waits for the lock.
+        for (int i = 0; i < 20 && !forked; ++i) ::usleep(1000);
+      }};
+      while (!held) std::this_thread::yield();
+      const pid_t child = ::fork();
+      if (child == 0) {
+        for (tern::detail::spin_lock<>* each : locks)
+          if (!each->try_lock()) std::_Exit(1);
+        std::_Exit(0);
+      }
+      forked = true;
+      holder.join();
+      int status = -1;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      ASSERT_EQ(status, 0) << "lock " << std::find(locks.begin(), locks.end(), l) - locks.begin();
+      ASSERT_TRUE(l->try_lock());
+      l->unlock();
+    }
+  });
+}
+
+// While others allocate, destroy and collect.
+TEST(gc_edges, fork_children_of_a_busy_heap_make_objects) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own locks may be held at a fork";
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> busy;
+  for (int t = 0; t < 2; ++t)
+    busy.emplace_back([&] {
+      gc::attach_thread attached;
+      for (node* list = nullptr; !stop;) {
+        for (int i = 0; i < 1000; ++i) {
+          node* n = gc::make<node>();
+          n->next = list;
+          list = i % 100 == 0 ? nullptr : n;
+          gc::handle<node> h{n};
+          gc::weak<node> w{n};
+        }
+        gc::collect();
+      }
+    });
+  on_thread([] {
+    gc::attach_thread attached;
+    for (int k = 0; k < tern_test::scale(60); ++k) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        ::alarm(60);  // a lock that nobody will release must not hang the test
+        for (int i = 0; i < 3000; ++i) {
+          gc::handle<node> h{gc::make<node>()};
+          gc::weak<node> w{h.get()};
+        }
+        gc::collect();
+        gc::wait_for_destructors();
+        std::thread{[] {
+          gc::attach_thread another;
+          static_cast<void>(gc::make<node>());
+        }}.join();
+        std::_Exit(0);
+      }
+      int status = -1;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      ASSERT_EQ(status, 0) << k;
+    }
+  });
+  stop = true;
+  for (std::thread& t : busy) t.join();
+}
+
 // No signal reaches it under TSan, and none may stop it for the verifier: it must have declared itself idle.
 TEST(gc_edges, an_attached_thread_that_waits_for_fibers_keeps_nobody_waiting) {
   on_thread([] {
@@ -377,10 +461,20 @@ struct maker {
   void trace(gc::visitor& v) const { v(unused); }
 };
 
-// It attaches the thread that runs destructors, which no signal reaches.
+// It attaches the thread that runs destructors, which no signal reaches, until that has nothing to do: what its stack holds is no root then.
 TEST(gc_edges, a_destructor_that_makes_an_object_stops_no_later_cycle) {
+  const auto attached = [] {
+    const tern::detail::lock_scope hold{internal::state.mutators_lock};
+    std::size_t n = 0;
+    for (auto* m = internal::state.mutators.front(); m != nullptr; m = internal::state.mutators.next(*m)) ++n;
+    return n;
+  };
+  const std::size_t before = attached();
+  const std::uint64_t ended = gc::read_statistics().destroyed;
   on_thread([] { gc::make<maker>(); });
   for (int i = 0; i < 3; ++i) gc_test::collect_all();
+  EXPECT_GT(gc::read_statistics().destroyed, ended);
+  EXPECT_TRUE(tern_test::comes_true([&] { return attached() == before; }));
 }
 
 using gc_edges_process = ::testing::Test;

@@ -127,6 +127,25 @@ TEST(Thread, StackBoundsHoldTheStackPointer) {
   EXPECT_GE(os::usable_cpus(), 1u);
 }
 
+// A kernel for n CPUs refuses a mask that has no room for them all.
+TEST(Thread, CountsTheCpusOfLargeMachines) {
+  const auto count = [](std::size_t kernel_bytes, std::size_t usable, int error = EINVAL) {
+    return os::count_cpus([=](std::size_t bytes, std::uint64_t* mask) {
+      if (bytes < kernel_bytes) return errno = error, false;
+      for (std::size_t i = 0; i < usable; ++i) mask[i / 64] |= std::uint64_t{1} << (i % 64);
+      return true;
+    });
+  };
+  EXPECT_EQ(count(8, 3), 3u);
+  EXPECT_EQ(count(128, 1024), 1024u);
+  EXPECT_EQ(count(256, 2048), 2048u);
+  EXPECT_EQ(count(1024, 7), 7u);
+  EXPECT_EQ(count(8192, 65536), 65536u);
+  EXPECT_EQ(count(8192 + 8, 65536), 1u) << "beyond all that a kernel has";
+  EXPECT_EQ(count(256, 2048, EPERM), 1u);
+  EXPECT_EQ(count(8, 0), 1u);
+}
+
 TEST(Thread, StartsNamedThreadsThatJoin) {
   int ran = 0;
   const pthread_t t = os::start_thread(

@@ -16,6 +16,7 @@
 
 #include <tern/sched.hpp>
 
+#include "tests/support/comes_true.hpp"
 #include "tests/support/emulation.hpp"
 #include "tests/support/seed.hpp"
 
@@ -157,6 +158,34 @@ TEST(SchedBlocking, ABoundThatLeavesNoPlaceIsRefused) {
                std::system_error);
   tern::runtime least{{.processors = 2, .max_extra_processors = 2, .max_workers = 6}};
   EXPECT_EQ(least.run([] { return tern::blocking([] { return 3; }); }), 3);
+}
+
+// What a runtime costs while all that it does is to wait in the kernel: its monitor sleeps too, and is there again when a fiber comes back.
+TEST(SchedBlocking, TheMonitorSleepsMeanwhile) {
+  tern::runtime rt{{.processors = 1}};
+  rt.run([] {
+    tern::detail::scheduler& s = tern::detail::current_fiber()->runtime();
+    const auto monitor_sleeps = [&] {
+      return tern_test::comes_true([&] { return s.monitor_sleeps_.load() != 0; });
+    };
+    // A timer of a processor that is lent, which the monitor keeps.
+    std::atomic<bool> woken{false};
+    tern::thread sleeper{[&] {
+      tern::this_thread::sleep_for(500ms);
+      woken = true;
+    }};
+    tern::this_thread::yield();
+    EXPECT_TRUE(tern::blocking(
+        [&] { return monitor_sleeps() && tern_test::comes_true([&] { return woken.load(); }); }));
+    sleeper.join();
+    // A hog that came back from there: somebody adds a processor for the other fiber.
+    EXPECT_TRUE(tern::blocking(monitor_sleeps));
+    EXPECT_EQ(s.monitor_sleeps_.load(), 0u);
+    std::atomic<bool> ran{false};
+    tern::thread other{[&] { ran = true; }};
+    EXPECT_TRUE(tern_test::comes_true([&] { return ran.load(); }));
+    other.join();
+  });
 }
 
 }  // namespace

@@ -75,6 +75,8 @@ const collector_hooks table = {
     .crossing = [](const void*,
                    std::size_t bytes) noexcept { calls_seen.crossed += static_cast<long>(bytes); },
     .thread_wait = [](tern::detail::function_ref<void()> wait) noexcept { wait(); },
+    .before_fork = []() noexcept {},
+    .after_fork = [](bool) noexcept {},
 };
 
 // One test: a table is installed once per process, and its order against the runtimes matters.

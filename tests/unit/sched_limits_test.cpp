@@ -369,9 +369,9 @@ TEST(SchedFork, WhileLocksOfTheProcessAreHeld) {
   if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   tern::run(tern::runtime_options{.processors = 1}, [] {});
   using namespace tern::detail;
-  for (spin_lock<>* l :
-       {&local_index_registry.lock, &tracer.foreign_lock, &tracer.control_lock, &the_environment_trace.lock,
-        &the_fault_handlers.lock, &the_sigquit.lock, &inspectors.lock, &schedulers.lock}) {
+  for (spin_lock<>* l : {&local_index_registry.lock, &tracer.foreign_lock, &tracer.control_lock,
+                         &the_environment_trace.lock, &the_fault_handlers.lock, &the_sigquit.lock,
+                         &inspectors.lock, &schedulers.lock, &collector_start_lock}) {
     std::atomic<bool> forked{false};
     std::atomic<bool> held{false};
     std::thread holder{[&] {

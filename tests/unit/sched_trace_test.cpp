@@ -120,6 +120,7 @@ value stop_trace(tern::trace::summary* s = nullptr) {
   std::FILE* out = ::open_memstream(&text, &bytes);
   const tern::trace::summary sum = tern::trace::stop(out);
   if (s != nullptr) *s = sum;
+  EXPECT_NE(bytes, 0u) << "not flushed: a fork child that ends by exit() would write it once more";
   std::fclose(out);
   const std::string all{text, bytes};
   std::free(text);

@@ -39,6 +39,8 @@ constexpr tern::detail::collector_hooks table{
           }
         },
     .thread_wait = [](tern::detail::function_ref<void()> wait) noexcept { wait(); },
+    .before_fork = []() noexcept {},
+    .after_fork = [](bool) noexcept {},
 };
 
 struct pair {

@@ -317,8 +317,7 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
   if (e.kind() != detail::span_kind::object && e.kind() != detail::span_kind::sampled) {
     detail::span* s = detail::huge_record(p);
     if (size > detail::max_class_size) {
-      detail::samples.forget_huge(s);
-      void* moved = detail::huge.resize(s, size);
+      void* moved = detail::samples.resize_huge(s, [&]() noexcept { return detail::huge.resize(s, size); });
       if (moved == nullptr) errno = ENOMEM;
       if (TERN_UNLIKELY(detail::samples.is_on()) && moved != nullptr) detail::samples.note_huge(moved);
       return moved;

@@ -16,8 +16,7 @@
 //             I2 The map holds, for a span in use, an entry at each page; for a free one, at its first and last page; none else.
 //             I3 pages committed <= dirty pages: a page that is not dirty reads as zero.
 // Ordering    Everything under one lock; readers of the map need none (page_map.hpp).
-// Rejected    A commit step (PROT_NONE, then mprotect): NORESERVE memory costs nothing until touched, and under
-//             overcommit_memory=2 the halving finds what is granted.
+// Rejected    A commit step (PROT_NONE, then mprotect): NORESERVE memory is free until touched; overcommit_memory=2 makes the halving go on.
 //             Keeping free released and free dirty spans apart: merging late fragments the heap; the bits tell them apart.
 // Limits      Regions may be neighbours in address space by chance; spans never cross them.
 
@@ -420,6 +419,7 @@ class page_heap {
     s->pages = bytes / page_bytes;
     s->region = i;
     r.taken += bytes;
+    if (r.bytes >= os::large_reservation) os::set_dumped(s->memory(), bytes, true);
     add_leak_root(s->memory(), bytes);
     insert_free_locked(s);
     return true;
@@ -444,9 +444,10 @@ class page_heap {
   bool try_region_locked(std::size_t bytes) noexcept {
     void* p = os::reserve(bytes, chunk_bytes);
     if (p == nullptr) return false;
+    if (bytes >= os::large_reservation) os::set_dumped(p, bytes, false);
     const std::size_t dirty_words = round_up(bytes / page_bytes, 64) / 64;
-    const std::size_t chunks = bytes / chunk_bytes;
-    void* side = metadata.allocate(dirty_words * sizeof(std::uint64_t) + chunks * sizeof(std::uint16_t));
+    void* side =
+        metadata.allocate(dirty_words * sizeof(std::uint64_t) + bytes / chunk_bytes * sizeof(std::uint16_t));
     if (side == nullptr || !map_.cover(to_word(p), bytes)) {
       os::unreserve(p, bytes);  // the side table is lost: some hundred bytes, at exhaustion only
       return false;
@@ -454,7 +455,6 @@ class page_heap {
     region& r = regions_[region_count_];
     r.base = to_word(p);
     r.bytes = bytes;
-    r.taken = 0;
     r.dirty = static_cast<std::uint64_t*>(side);
     r.chunk_used = reinterpret_cast<std::uint16_t*>(r.dirty + dirty_words);
     ++region_count_;

@@ -82,7 +82,21 @@ class heap_sampler {
     lock_.unlock();
   }
 
-  // A huge block that is about to be freed or resized.
+  // resize() of a huge block, which is forgotten; where that fails, and gives null, it stays as it is, and known.
+  template <class F>
+  void* resize_huge(span* s, F&& resize) noexcept {
+    record* r = record_of(*s);
+    if (TERN_LIKELY(r == nullptr)) return resize();
+    set_record(*s, nullptr);
+    void* const p = resize();
+    if (p == nullptr)
+      set_record(*s, r);
+    else
+      forget(r);
+    return p;
+  }
+
+  // A huge block that is about to be freed.
   void forget_huge(span* s) noexcept {
     if (record* r = record_of(*s); TERN_UNLIKELY(r != nullptr)) {
       set_record(*s, nullptr);

@@ -38,6 +38,7 @@
 #include <tern/arch/tls.hpp>
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
+#include <tern/os/fork_handlers.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -295,28 +296,14 @@ struct cache_registry {
   static void on_thread_exit(void* c) noexcept;
 
   // Before a thread takes its first lock of the allocator, so that it holds none at a fork that no handler knows of.
-  void register_fork_handlers() noexcept {
-    std::uint32_t seen = fork_handlers.load(memory_order_acquire);  // pairs-with: the store below
-    if (TERN_LIKELY(seen == registered)) return;
-    const auto process = static_cast<std::uint32_t>(::getpid());
-    // A child of a fork in the midst of this does not wait for a thread that it lacks. Whether the handlers were registered it cannot know;
-    // twice does no harm, see before_fork().
-    while (seen == process || !fork_handlers.compare_exchange_strong(seen, process, memory_order_acquire)) {
-      if (seen == registered) return;
-      futex_waiter::nap(fork_handlers, seen, 20'000);
-      seen = fork_handlers.load(memory_order_acquire);
-    }
+  TERN_ALWAYS_INLINE void register_fork_handlers() noexcept {
     // Without memory for them fork stays as it is without handlers: only a child that allocates is in danger.
-    (void)::pthread_atfork(&before_fork, &after_fork, &after_fork);
-    fork_handlers.store(registered, memory_order_release);
+    static_cast<void>(forks.ensure(&before_fork, &after_fork, &after_fork));
   }
   static void before_fork() noexcept;
   static void after_fork() noexcept;
 
-  static constexpr std::uint32_t registered = ~0u;
-  atomic<std::uint32_t> fork_handlers{0};  // 0, the process whose thread is registering them, or `registered`
-  atomic<pthread_t> fork_holder{};         // the thread that is inside fork
-  unsigned fork_depth = 0;                 // its
+  os::fork_handlers forks;
 };
 
 inline constinit cache_registry caches;
@@ -348,23 +335,17 @@ void for_each_allocator_lock(F&& f) noexcept {
 
 // The forking thread holds every lock over the fork, so that the child finds each structure whole. What other threads' caches
 // held, and free pages that they were giving to the OS, are lost to the child.
-// Handlers that were registered more than once run as often: the first locks, the last unlocks.
 inline void cache_registry::before_fork() noexcept {
-  const pthread_t self = ::pthread_self();
-  // relaxed: it equals self only if this thread stored it.
-  if (!::pthread_equal(caches.fork_holder.load(memory_order_relaxed), self))
-    for_each_allocator_lock([](spin_lock<>& l) noexcept { l.lock(); });
-  caches.fork_holder.store(self, memory_order_relaxed);
-  ++caches.fork_depth;
+  caches.forks.before([]() noexcept { for_each_allocator_lock([](spin_lock<>& l) noexcept { l.lock(); }); });
 }
 inline void cache_registry::after_fork() noexcept {
-  if (--caches.fork_depth != 0) return;
-  caches.fork_holder.store({}, memory_order_relaxed);
-  // The registry's lock last: in the parent a thread that waits for it would change the list of caches under the walk.
-  for_each_allocator_lock([](spin_lock<>& l) noexcept {
-    if (&l != &caches.lock) l.unlock();
+  caches.forks.after([]() noexcept {
+    // The registry's lock last: in the parent a thread that waits for it would change the list of caches under the walk.
+    for_each_allocator_lock([](spin_lock<>& l) noexcept {
+      if (&l != &caches.lock) l.unlock();
+    });
+    caches.lock.unlock();
   });
-  caches.lock.unlock();
 }
 
 // ---- what the layers above use ----

@@ -9,11 +9,14 @@ namespace tern::inline v1::detail {
 #if defined(__x86_64__)
 inline constexpr bool is_x86_64 = true;
 inline constexpr bool is_aarch64 = false;
+// Whether other threads see the plain stores of one in their order.
+inline constexpr bool stores_stay_in_order = true;
 // Bytes below sp that a leaf may use, and that an asynchronous or inlined stop may leave live pointers in.
 inline constexpr std::uintptr_t red_zone_size = 128;
 #else
 inline constexpr bool is_x86_64 = false;
 inline constexpr bool is_aarch64 = true;
+inline constexpr bool stores_stay_in_order = false;
 inline constexpr std::uintptr_t red_zone_size = 0;
 #endif
 

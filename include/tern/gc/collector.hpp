@@ -379,6 +379,8 @@ inline void* destroyer_entry(void*) {
       }
     }
     if (s == nullptr) {
+      // What destructors have left on this stack would be roots for as long as it sleeps.
+      if (current_mutator_if_any() != nullptr) on_thread_exit(current_cache_if_any());
       wait_in_kernel([seen]() noexcept { os::futex_wait(doomed.wake, seen); });
       continue;
     }
@@ -407,21 +409,9 @@ inline std::size_t reservation_bytes() noexcept {
   return is_emulated ? std::size_t{1} << 30 : heap_reservation;
 }
 
-// A cycle that ran in the parent goes nowhere here: what its phases ask of mutators is withdrawn. Locks that other threads held at the
-// fork stay held.
-inline void after_fork_in_child() noexcept {
-  // relaxed, all: the child has one thread.
-  state.dead.store(true, memory_order_relaxed);
-  state.marking.store(false, memory_order_relaxed);
-  barrier.on.store(0, memory_order_relaxed);
-  hooks_armed.fetch_and(~armed_marking, memory_order_relaxed);
-  world_stopped.store(0, memory_order_relaxed);
-  service_threads.store(0, memory_order_relaxed);
-  if (mutator* m = current_mutator_if_any()) m->port.set_acked(state.request.number());
-}
-
 TERN_COLD inline void start_slow() {
-  lock_scope hold{state.thread_lock};
+  register_runtime_fork_handlers();
+  lock_scope hold{collector_start_lock};
   if (state.thread_started.load(memory_order_relaxed)) return;
   // Halved while the system refuses; what it grants is all that the heap will have.
   for (std::size_t bytes = reservation_bytes(); pages.map().bytes() == 0; bytes /= 2) {
@@ -435,7 +425,6 @@ TERN_COLD inline void start_slow() {
   set_attachment_exit(thread_cache::gc_slot, &on_thread_exit);
   ::pthread_detach(os::start_thread(&destroyer_entry, nullptr, "tern-gc-destroy"));
   ::pthread_detach(os::start_thread(&collector::thread_entry, nullptr, "tern-gc"));
-  static_cast<void>(::pthread_atfork(nullptr, nullptr, &after_fork_in_child));
   install_collector_hooks(scheduler_hooks);
   state.thread_started.store(true, memory_order_release);  // pairs-with: ensure_started()
 }

@@ -43,6 +43,8 @@ inline void wait_for_destructors() noexcept {
       {
         detail::lock_scope hold{q.lock};
         if (q.pending.load(detail::memory_order_relaxed) == 0) return;
+        // Nobody runs them in a fork child.
+        if (detail::gc::state.dead.load(detail::memory_order_relaxed)) return;
       }
       detail::os::futex_wait(q.idle_word, seen);
     }

@@ -8,6 +8,7 @@
 //             suspended, fiber_start        nothing: a fiber counts as "ran" from its resume on; the first resume scans the closure
 //             crossing                      shades each word
 //             thread_wait                   the caller's port is idle meanwhile
+//             before_fork, after_fork       the child finds the heap whole, and collects nothing
 #pragma once
 
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <tern/gc/fork.hpp>
 #include <tern/gc/write_barrier.hpp>
 #include <tern/sched/runtime.hpp>
 
@@ -127,6 +129,8 @@ inline constexpr collector_hooks scheduler_hooks{
     .fiber_start = &hook_fiber_start,
     .crossing = &hook_crossing,
     .thread_wait = &hook_thread_wait,
+    .before_fork = &before_fork,
+    .after_fork = &after_fork,
 };
 
 }  // namespace tern::inline v1::detail::gc

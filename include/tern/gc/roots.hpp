@@ -49,6 +49,11 @@ class slot_table {
     return used_;
   }
 
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+  }
+
   // Calls f(void*& object) for each non-null slot; slots come and go meanwhile.
   template <class F>
   void for_each(F&& f) noexcept {

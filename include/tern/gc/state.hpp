@@ -226,7 +226,6 @@ struct heap_state {
   atomic<bool> marking{false};  // assists and brake apply
 
   // The collector's thread.
-  spin_lock<> thread_lock;
   atomic<bool> thread_started{false};
   atomic<std::uint32_t> wake{0};    // futex: increments when there is something to do
   atomic<std::uint64_t> wanted{0};  // cycles that somebody asked for

@@ -200,6 +200,13 @@ class shape_table {
     for (std::uint32_t i = 1; i < n; ++i) f(*shapes_[i]);
   }
 
+  spin_lock<>& table_lock() noexcept { return lock_; }
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+    for_each([&](shape& s) noexcept { f(s.lock); });
+  }
+
  private:
   spin_lock<> lock_;
   atomic<std::uint32_t> count_{1};

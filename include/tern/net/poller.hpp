@@ -18,7 +18,6 @@
 // Limits      A fork child has a set of its own from its first wait on.
 #pragma once
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,6 +30,7 @@
 #include <tern/ds/spin_lock.hpp>
 #include <tern/net/readiness.hpp>
 #include <tern/os/epoll.hpp>
+#include <tern/os/fork_handlers.hpp>
 #include <tern/sched/poll_role.hpp>
 
 namespace tern::inline v1::detail {
@@ -72,6 +72,7 @@ class poller {
   // A record for `fd`, which it owns from now on. Throws std::bad_alloc; then fd is still the caller's.
   static descriptor& adopt(int fd, bool is_stream, bool may_have_copies) {
     descriptor* d;
+    static_cast<void>(handle_forks());  // watch() tells of its failure
     {
       lock_scope hold{state.lock};
       d = state.free;
@@ -137,11 +138,11 @@ class poller {
   // Constant-initialised.
   struct shared_state {
     spin_lock<> lock;
-    descriptor* free = nullptr;        // lock
-    block* blocks = nullptr;           // lock
-    int set = -1;                      // lock; read without it by whoever got the hooks, which come later
-    int wake = -1;                     // likewise
-    bool handles_forks = false;        // lock
+    descriptor* free = nullptr;  // lock
+    block* blocks = nullptr;     // lock
+    int set = -1;                // lock; read without it by whoever got the hooks, which come later
+    int wake = -1;               // likewise
+    os::fork_handlers forks;
     atomic<std::uint32_t> number{0};   // the set's, in steps of one_set; changes in a fork child
     atomic<std::uint32_t> watched{0};  // descriptors in the set
   };
@@ -169,6 +170,7 @@ class poller {
   }
 
   TERN_COLD static int watch_slow(descriptor& d, io_side s) noexcept {
+    if (const int error = handle_forks(); error != 0) return error;
     lock_scope hold{state.lock};
     if (state.set < 0)
       if (const int error = open_locked(); error != 0) return error;
@@ -193,24 +195,30 @@ class poller {
     const int set = os::epoll_open();
     if (set < 0) return -set;
     const int wake = os::wake_open();
-    int error = wake < 0 ? -wake : os::epoll_change(set, EPOLL_CTL_ADD, wake, EPOLLIN | EPOLLET, nullptr);
-    if (error == 0 && !state.handles_forks) error = ::pthread_atfork(&before_fork, &after_fork, &in_child);
+    const int error =
+        wake < 0 ? -wake : os::epoll_change(set, EPOLL_CTL_ADD, wake, EPOLLIN | EPOLLET, nullptr);
     if (error != 0) {
       ::close(set);
       if (wake >= 0) ::close(wake);
       return error;
     }
-    state.handles_forks = true;
     state.set = set;
     state.wake = wake;
     installed_poller.store(&hooks, memory_order_release);  // pairs-with: watching_poller()
     return 0;
   }
 
-  static void before_fork() noexcept { state.lock.lock(); }
-  static void after_fork() noexcept { state.lock.unlock(); }
-  // The set would report to the parent and the child in turns.
-  static void in_child() noexcept {
+  // 0 or ENOMEM. Before the lock is taken.
+  static int handle_forks() noexcept { return state.forks.ensure(&before_fork, &after_fork, &in_child); }
+  static void before_fork() noexcept {
+    state.forks.before([]() noexcept { state.lock.lock(); });
+  }
+  static void after_fork() noexcept {
+    state.forks.after([]() noexcept { state.lock.unlock(); });
+  }
+  static void in_child() noexcept { state.forks.after(&leave_set_to_parent); }
+  // It would report to the parent and the child in turns.
+  static void leave_set_to_parent() noexcept {
     if (state.set >= 0) ::close(state.set);
     if (state.wake >= 0) ::close(state.wake);
     state.set = state.wake = -1;

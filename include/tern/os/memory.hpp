@@ -7,6 +7,7 @@
 //             pages back and keeps the addresses; they read as zero afterwards.
 // Limits      Sizes and addresses are multiples of page_size(), which the OS tells (4, 16 or 64 KiB on ARM64).
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -79,6 +80,19 @@ inline void advise_huge_pages(void* p, std::size_t bytes, bool wanted) noexcept 
   errno = saved;
 }
 
+// From here on a reservation is in core files as far as it is taken; what a smaller one costs there is not worth the calls.
+inline constexpr std::size_t large_reservation = std::size_t{1} << 30;
+
+// Whether a core file, or a debugger's gcore, holds the pages of these bytes: of a reservation of a terabyte each page is looked at, or written, though few
+// were ever used. Advice only. Two mappings where it changes in the middle of one.
+inline void set_dumped(void* p, std::size_t bytes, bool dumped) noexcept {
+  const int saved = errno;
+  const std::uintptr_t start = round_down(to_word(p), page_size());
+  const std::uintptr_t end = round_up(to_word(p) + bytes, page_size());
+  ::madvise(reinterpret_cast<void*>(start), end - start, dumped ? MADV_DODUMP : MADV_DONTDUMP);
+  errno = saved;
+}
+
 // Takes all access away. Splits the mapping: at most about 30,000 of these fit under vm.max_map_count.
 inline bool protect_none(void* p, std::size_t bytes) noexcept { return ::mprotect(p, bytes, PROT_NONE) == 0; }
 inline bool protect_read_write(void* p, std::size_t bytes) noexcept {
@@ -132,7 +146,7 @@ inline bool guards_work() noexcept {
   void* p = reserve(page_size());
   if (p != nullptr) {
     int ends[2];
-    if (guard_install(p, page_size()) && ::pipe(ends) == 0) {
+    if (guard_install(p, page_size()) && ::pipe2(ends, O_CLOEXEC) == 0) {
       works = ::write(ends[1], p, 1) == -1 && errno == EFAULT;
       ::close(ends[0]);
       ::close(ends[1]);

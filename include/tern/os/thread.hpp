@@ -6,7 +6,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <bit>
+#include <cerrno>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <system_error>
 
 #include <tern/base/assert.hpp>
@@ -15,12 +19,32 @@ namespace tern::inline v1::detail::os {
 
 inline int thread_id() noexcept { return static_cast<int>(::syscall(SYS_gettid)); }
 
-// The CPUs that this process may run on, at least 1.
+// The CPUs in the mask that get(bytes, mask) fills as sched_getaffinity(2) does, at least 1. It refuses a mask that is smaller than the kernel's.
+template <class Get>
+unsigned count_cpus(Get&& get) noexcept {
+  constexpr std::size_t most_words = 1024;  // of 65,536 CPUs
+  std::uint64_t words[most_words];
+  for (std::size_t n = 16; n <= most_words; n *= 4) {
+    std::memset(words, 0, n * sizeof words[0]);
+    errno = 0;
+    if (get(n * sizeof words[0], words)) {
+      unsigned cpus = 0;
+      for (std::size_t i = 0; i < n; ++i) cpus += static_cast<unsigned>(std::popcount(words[i]));
+      return cpus != 0 ? cpus : 1;
+    }
+    if (errno != EINVAL) break;
+  }
+  return 1;
+}
+
+// The CPUs that this thread may run on, at least 1.
 inline unsigned usable_cpus() noexcept {
-  cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  const int n = CPU_COUNT(&set);
-  return n > 0 ? static_cast<unsigned>(n) : 1;
+  const int saved = errno;
+  const unsigned n = count_cpus([](std::size_t bytes, std::uint64_t* mask) noexcept {
+    return ::sched_getaffinity(0, bytes, reinterpret_cast<cpu_set_t*>(mask)) == 0;
+  });
+  errno = saved;
+  return n;
 }
 
 struct stack_bounds {

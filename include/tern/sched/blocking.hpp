@@ -70,6 +70,7 @@ TERN_SWITCHES inline void leave_blocking(worker& w, fiber& self) noexcept {
   processor& p = *std::exchange(w.lent, nullptr);
   if (s.idle_.reclaim(p.idle, &w)) {
     s.lent_.fetch_sub(1, memory_order_seq_cst);
+    s.notice_awake();
     attach(w, p);
     p.current = &self;
     // seq_cst: after hold() in attach().

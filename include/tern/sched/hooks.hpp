@@ -10,7 +10,7 @@
 //             thread_wait around each wait of a thread that is in the kernel and runs no fiber meanwhile.
 //             While armed: try_resume before each switch into a suspended fiber, suspended after each switch out of one,
 //             fiber_start before a new fiber first runs, crossing for words that leave one stack for another.
-// Invariants  I1 every hook but `crossing` and `thread_wait` runs on the worker that owns the processor, or, at installation time, under the
+// Invariants  I1 every hook but `crossing`, `thread_wait` and those of a fork runs on the worker that owns the processor, or, at installation time, under the
 //                registry lock. I2 no hook parks.
 // Ordering    The collector arms, then asks for a safepoint of every processor. A worker reads `hooks_armed` relaxed between two of
 //             its own safepoints, so after its acknowledgement it has seen the new value (the request word carries the order).
@@ -23,6 +23,7 @@
 #include <tern/base/atomic.hpp>
 #include <tern/base/config.hpp>
 #include <tern/base/function_ref.hpp>
+#include <tern/ds/spin_lock.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -41,7 +42,13 @@ struct collector_hooks {
   void (*fiber_start)(processor&, fiber&) noexcept;
   void (*crossing)(const void* words, std::size_t bytes) noexcept;
   void (*thread_wait)(function_ref<void()> wait) noexcept;  // calls wait(), which touches nothing managed
+  void (*before_fork)() noexcept;                           // takes the collector's locks
+  void (*after_fork)(bool in_child) noexcept;
 };
+
+// Held by a collector from before it starts until the table is installed. At a fork the first of the scheduler's locks, the collector's
+// others are the last.
+inline constinit spin_lock<> collector_start_lock;
 
 // Written once by install_collector_hooks(), under the registry lock; never taken back.
 alignas(cache_line_size) inline constinit atomic<const collector_hooks*> installed_hooks{nullptr};

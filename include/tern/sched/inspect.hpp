@@ -10,8 +10,13 @@
 // Invariants  I1 a claimed fiber is not resumed. It was seen waiting after 2: whoever resumes it later cleared wait_what later, and
 //                read hooks_armed after that. If that read missed the bit, the barrier came after it in that thread, so the
 //                clear, which it follows from, was visible at 3: a contradiction. tests/model/sched_inspect_model.cpp.
+//             I2 so a worker may read hooks_armed before it takes a fiber out, but only from a queue that none but its own thread fills: what
+//                lies there was put there, and its wait_what cleared, before the read.
 // Ordering    Store the bit, barrier, load wait_what; store wait_what, load the bit: Dekker's pattern, of which the seldom side pays for both
 //             (os/barrier.hpp). The claim's acquire pairs with mark_saved(); giving back is a release, for the resume's acquire.
+//             A worker that read hooks_armed before the bit resumes a fiber, and lets it publish itself, by plain stores (switch_publishing).
+//             Where those may pass each other the inspector could see the next wait before on_cpu, or `saved` before the context: a
+//             barrier before the claim and one after it make them visible.
 // Limits      Only fibers that wait: a runnable one may have been taken from its queue before the bit was seen, by a worker that the kernel
 //             has stopped since. Where the kernel has no such barrier nothing is claimed.
 #pragma once
@@ -30,15 +35,20 @@ namespace tern::inline v1::detail {
 // The two sides without the rest of the scheduler. Fiber names the values of stack_state.
 template <class Fiber>
 struct inspection_protocol {
-  // Inspector, after the barrier. True: nobody resumes the fiber before give_back().
-  template <class State, class What>
-  static bool try_claim(State& stack_state, const What& wait_what) noexcept {
+  // Inspector, after the barrier. True: nobody resumes the fiber before give_back(). settle(): a barrier in every thread where stores may pass
+  // each other, else nothing; false where there is none.
+  template <class State, class What, class Settle>
+  static bool try_claim(State& stack_state, const What& wait_what, Settle&& settle) noexcept {
     // relaxed: what I1 rests on is the barrier; the claim's acquire makes the fiber's own words visible.
-    if (wait_what.load(memory_order_relaxed) == nullptr) return false;
+    if (wait_what.load(memory_order_relaxed) == nullptr || !settle()) return false;
     std::uint32_t saved = Fiber::saved;
     // acquire: pairs with mark_saved(); else an older context and stack are read.
-    return stack_state.compare_exchange_strong(saved, Fiber::claimed, memory_order_acquire,
-                                               memory_order_relaxed);
+    if (!stack_state.compare_exchange_strong(saved, Fiber::claimed, memory_order_acquire,
+                                             memory_order_relaxed))
+      return false;
+    if (settle()) return true;
+    give_back(stack_state);
+    return false;
   }
   template <class State>
   static void give_back(State& stack_state) noexcept {
@@ -79,10 +89,13 @@ class inspection {
 
   // False too if somebody else has it for long. The holder gives it back within microseconds: its waker may be waiting for it.
   bool try_claim(fiber& f) const noexcept {
+    const auto settle = []() noexcept { return stores_stay_in_order || os::barrier_in_every_thread(); };
     for (int tries = 0; may_claim_ && tries < 10'000; ++tries) {
-      if (inspection_protocol<fiber>::try_claim(f.stack_state, f.wait_what)) return true;
-      // relaxed: a hint.
-      if (f.stack_state.load(memory_order_relaxed) != fiber::claimed) return false;
+      // relaxed, both: a hint.
+      if (f.stack_state.load(memory_order_relaxed) != fiber::claimed) {
+        if (inspection_protocol<fiber>::try_claim(f.stack_state, f.wait_what, settle)) return true;
+        if (f.stack_state.load(memory_order_relaxed) != fiber::claimed) return false;
+      }
       spin_pause();
     }
     return false;

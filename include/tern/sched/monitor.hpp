@@ -8,11 +8,13 @@
 //             5. Where it is automatic, the number of processors follows the load (load_watch.hpp).
 //             6. Sockets are looked after where no processor has for 10 ms, and all the time while all are lent (poll_role.hpp).
 //             7. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
-//             Nothing has run for 100 ms: it sleeps until a processor wakes.
+//             Nothing has run for 100 ms: it sleeps until a processor wakes, or a lent one's timer is due. Fibers may be inside tern::blocking
+//             meanwhile, unless there are sockets to look after.
 // Invariants  I1 it touches of a processor only what all may read, and wakes through the idle set.
 // Rejected    Preempting a hog by a signal: C++ code is not async-signal-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <new>
@@ -102,6 +104,22 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
   return v;
 }
 
+// No fiber runs or is about to. Some may be inside tern::blocking, which is what sets this apart from is_quiet().
+inline bool is_at_rest(scheduler& s) noexcept {
+  return s.idle_.awake() == 0 && !s.any_injected() && s.spares_waking_.load(memory_order_seq_cst) == 0 &&
+         s.wanting_.load(memory_order_seq_cst) == 0;
+}
+
+// Of the processors that are lent, which have nobody else to keep their timers.
+inline os::nanoseconds earliest_lent_timer(scheduler& s) noexcept {
+  os::nanoseconds earliest = os::never;
+  for (std::uint32_t i = 0; i < s.regular(); ++i)
+    // relaxed: at rest nobody lends another one.
+    if (s.at(i).state.load(memory_order_relaxed) == processor_state::lent)
+      earliest = std::min(earliest, s.at(i).timers.earliest());
+  return earliest;
+}
+
 TERN_COLD inline void scheduler::follow_load(std::uint32_t n) noexcept {
   try {
     set_count(n);
@@ -125,9 +143,15 @@ inline void scheduler::run_monitor() noexcept {
   monitor_view v;
   while (stopping_.load(memory_order_acquire) == 0) {
     os::nanoseconds until = os::now() + monitor_period;
-    if (quiet_rounds > rounds_before_sleep && surveys >= 2) {  // 2: the first may have begun before
-      until = next_trace < next_trim ? next_trace : next_trim;
-      if (!trimming && (is_empty() || deadlock_reported_)) until = next_trace;
+    const bool looks_after_sockets = gate_.count() != 0 && watching_poller() != nullptr;
+    // 2: the first may have begun before
+    if (quiet_rounds > rounds_before_sleep && surveys >= 2 && !looks_after_sockets) {
+      const os::nanoseconds lent_timer = earliest_lent_timer(*this);
+      if (lent_timer == os::never || lent_timer - monitor_period > until) {
+        until = next_trace < next_trim ? next_trace : next_trim;
+        if (!trimming && (is_empty() || deadlock_reported_)) until = next_trace;
+        if (lent_timer != os::never) until = std::min(until, lent_timer - monitor_period);
+      }
       // seq_cst: pairs with notice_awake().
       monitor_sleeps_.store(1, memory_order_seq_cst);
       if (idle_.awake() != 0) until = 0;
@@ -135,7 +159,8 @@ inline void scheduler::run_monitor() noexcept {
     }
     // Not where hogs are about: the look below, and the extra processor that comes of it, serve those, and a worker that has lost its CPU looks
     // like one.
-    const bool for_others = until != 0 && quiet_rounds == 0 && v.serving == 0 && v.hogs == 0;
+    const bool for_others =
+        until != 0 && (quiet_rounds == 0 || looks_after_sockets) && v.serving == 0 && v.hogs == 0;
     if (!for_others || !poll_for_others(*this, until)) {
       if (until != 0) os::futex_wait(monitor_signal_, 0, until);
     }
@@ -147,8 +172,8 @@ inline void scheduler::run_monitor() noexcept {
     // relaxed: a hint.
     if (now - last_poll.load(memory_order_relaxed) >= monitor_period)
       static_cast<void>(poll_for_others(*this, 0));
-    quiet_rounds = is_quiet() ? quiet_rounds + 1 : 0;
-    // Not by is_quiet(): a fiber may run and wait again between two rounds.
+    quiet_rounds = is_at_rest(*this) ? quiet_rounds + 1 : 0;
+    // Not by that: a fiber may run and wait again between two rounds.
     if (const std::uint64_t n = dispatches(*this); n != std::exchange(surveyed_at, n)) surveys = 0;
     if (surveys < 2 &&
         stack_pool::visit_some(

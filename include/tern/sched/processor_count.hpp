@@ -63,6 +63,7 @@ TERN_COLD inline void scheduler::set_count(std::uint32_t n) {
   for (std::uint32_t i = n; i < regular_; ++i)
     if ((at(i).request.load(memory_order_relaxed) & request_retire) != 0) send_off(at(i));
   work_published();
+  notice_awake();  // the monitor sends those off that are lent now
   if (TERN_UNLIKELY(wanting_.load(memory_order_seq_cst) != 0)) serve_wanting();
 }
 

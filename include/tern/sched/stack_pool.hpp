@@ -345,6 +345,7 @@ class stack_pool {
       void* base = os::reserve(sub * class_count, max_bytes);
       if (base == nullptr) continue;
       os::advise_huge_pages(base, sub * class_count, false);
+      os::set_dumped(base, sub * class_count, false);
       region_.class_shift.store(log2_floor(sub), memory_order_relaxed);
       region_.bytes.store(sub * class_count, memory_order_relaxed);
       // pairs-with: of(), for_each_slot(); else they compute with a region of no size.
@@ -366,6 +367,7 @@ class stack_pool {
     const std::size_t n =
         std::min<std::size_t>({capacity() - first, create_batch, std::max<std::size_t>(first, 4)});
     if (n == 0) return false;
+    os::set_dumped(slot_start(first), n << shift(), true);
     const bool together = guard_bytes() != 0 && !has_canary(first) && os::guards_work();
     std::size_t guarded =
         together ? os::guard_install_each(slot_start(first), slot_bytes(), guard_bytes(), n) : 0;

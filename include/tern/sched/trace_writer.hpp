@@ -278,6 +278,8 @@ class trace_writer {
     }
     for (std::uint32_t i = 0; i < tracks_; ++i) close(track_[i], last + 1, nullptr);
     std::fputs("\n]}\n", to_);
+    // Under the lock that a fork takes: a child that is forked later and ends by exit() must not write it once more.
+    std::fflush(to_);
   }
 
   std::FILE* to_;
@@ -360,7 +362,7 @@ namespace tern::inline v1::trace {
 /// until stop(), which costs some 50 ns per event.
 inline bool start(const options& o = {}) noexcept { return detail::start_trace(o.events_per_processor); }
 
-/// Ends the recording and writes it to `to` as Chrome trace JSON (for Perfetto or chrome://tracing); null discards it. Nothing was
+/// Ends the recording and writes it to `to`, which is flushed, as Chrome trace JSON (for Perfetto or chrome://tracing); null discards it. Nothing was
 /// recorded: an empty trace. Events of a thread that is just recording one may be missing. Any thread, not a signal handler.
 inline summary stop(std::FILE* to) noexcept {
   detail::lock_scope hold{detail::tracer.control_lock};

@@ -1,9 +1,31 @@
+#include <dlfcn.h>
+
 #include <cstddef>
 #include <cstdio>
+#include <future>
 #include <tern/tern.hpp>
+#include <thread>
 #include <vector>
 
 #include "other.hpp"
+
+// A thread that has used a library ends after the library was closed.
+static int use_plugin() {
+  std::promise<int> used;
+  std::promise<void> closed;
+  void* const plugin = dlopen(PLUGIN, RTLD_NOW | RTLD_LOCAL);
+  if (plugin == nullptr) return 0;
+  const auto use = reinterpret_cast<int (*)()>(dlsym(plugin, "use_tern"));
+  std::thread thread{[&] {
+    used.set_value(use());
+    closed.get_future().wait();
+  }};
+  const int result = used.get_future().get();
+  dlclose(plugin);
+  closed.set_value();
+  thread.join();
+  return result;
+}
 
 // Each primitive once, on both sides of a translation unit's border.
 int main() {
@@ -26,5 +48,5 @@ int main() {
   });
 
   std::printf("allocator %zu, scheduler %zu, collector %zu\n", sum, received, length);
-  return sum == 5050 && received == 5050 && length == 100 ? 0 : 1;
+  return sum == 5050 && received == 5050 && length == 100 && use_plugin() == 42 ? 0 : 1;
 }
