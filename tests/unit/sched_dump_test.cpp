@@ -13,6 +13,8 @@
 #include <tern/sync.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/parked.hpp"
+#include "tests/support/stderr_tap.hpp"
 
 namespace dump_cases {
 
@@ -37,6 +39,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace tern::detail;
+using tern_test::wait_until_parked;
 
 std::string dump_of(const tern::runtime& rt, tern::dump_detail detail = tern::dump_detail::stacks,
                     std::size_t* count = nullptr) {
@@ -56,19 +59,6 @@ std::size_t expect_in(const std::string& text, const std::string& part, std::siz
   const std::size_t at = text.find(part, from);
   EXPECT_NE(at, std::string::npos) << "'" << part << "' in:\n" << text;
   return at == std::string::npos ? from : at;
-}
-
-fiber& wait_until_parked(const char* name) {
-  for (;;) {
-    fiber* found = nullptr;
-    for_each_fiber([&](fiber& f) {
-      if (f.stack_state.load() == fiber::saved && f.wait_what.load() != nullptr &&
-          f.display_name() == std::string{name})
-        found = &f;
-    });
-    if (found != nullptr) return *found;
-    std::this_thread::sleep_for(1ms);
-  }
 }
 
 TEST(SchedDump, StackOfAParkedFiberFromAPlainThread) {
@@ -119,7 +109,7 @@ TEST(SchedDump, UnwindingEndsAtTheEntry) {
 }
 
 TEST(SchedDump, LongWaitsAreMarkedAndANewWaitIsNot) {
-  tern::runtime rt{{.processors = 1, .suspect_after_seconds = 1}};
+  tern::runtime rt{{.processors = 1, .suspect_after_seconds = 3600}};
   tern::channel<int> c;
   tern::thread waiting = rt.spawn({.name = "waiting"}, [&] {
     while (c.receive()) {
@@ -128,8 +118,12 @@ TEST(SchedDump, LongWaitsAreMarkedAndANewWaitIsNot) {
   fiber& f = wait_until_parked("waiting");
   EXPECT_EQ(dump_of(rt).find("leak"), std::string::npos);
   while (!fiber::is_noted(f.wait_what.load())) std::this_thread::sleep_for(1ms);
-  f.parked_since.store(os::now() - 75'000'000'000);  // instead of a wait for so long
-  expect_in(dump_of(rt), ", parked 75 s, suspected leak\n");
+  f.parked_since.store(os::now() - 7'500'000'000'000);  // instead of a wait for so long
+  const std::string marked = dump_of(rt);
+  unsigned long seconds = 0;
+  EXPECT_EQ(std::sscanf(marked.c_str() + expect_in(marked, ", parked "), ", parked %lu s", &seconds), 1);
+  EXPECT_GE(seconds, 7'500u);
+  expect_in(marked, " s, suspected leak\n");
   c.send(1);
   wait_until_parked("waiting");
   EXPECT_EQ(dump_of(rt).find("leak"), std::string::npos) << "another wait";
@@ -214,10 +208,11 @@ TEST_F(SchedDumpDeath, SigquitDumpsAndTheProcessGoesOn) {
     tern::channel<int> c;
     tern::thread waiting = rt.spawn({.name = "waiting"}, [&] { dump_cases::wait_at_the_outer_place(c); });
     wait_until_parked("waiting");
-    ::kill(::getpid(), SIGQUIT);
-    while (the_sigquit.asked.load() != 0) std::this_thread::sleep_for(1ms);
-    std::this_thread::sleep_for(100ms);
-    while ((hooks_armed.load() & armed_inspection) != 0) std::this_thread::sleep_for(1ms);
+    {
+      tern_test::stderr_tap said;
+      ::kill(::getpid(), SIGQUIT);
+      said.wait_for("outer_place");
+    }
     c.send(1);
     waiting.join();
     std::exit(6);
