@@ -1,5 +1,6 @@
 // Dumps: the stacks of parked fibers, how long they have waited, while fibers run and on SIGQUIT.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <atomic>
@@ -79,11 +80,21 @@ TEST(SchedDump, StackOfAParkedFiberFromAPlainThread) {
 }
 
 TEST(SchedDump, TheCallersStackAndFibersThatRunOrAreQueued) {
-  tern::runtime rt{{.processors = 1}};
+  tern::runtime rt{{.processors = 1, .max_extra_processors = 1}};
   const std::string all = rt.run([&] {
+    // The monitor would take the caller for a hog and give it company, which would start the other one: a hog has that processor.
+    std::atomic<bool> hogging{false};
+    std::atomic<bool> over{false};
+    tern::thread hog{[&] {
+      hogging = true;
+      while (!over) ::sched_yield();
+    }};
+    while (!hogging) ::sched_yield();
     tern::thread fresh{{.name = "fresh"}, [] {}};
     std::string s = dump_of(rt);
+    over = true;
     fresh.join();
+    hog.join();
     return s;
   });
   const std::size_t at = expect_in(all, "'main': running\n      ");
@@ -185,7 +196,7 @@ TEST(SchedDump, DISABLED_HoldStillForADebugger) {
   tern::run(tern::runtime_options{.processors = 1}, [] {
     tern::channel<int> c;
     tern::thread waiting{{.name = "waiting"}, [&] { dump_cases::wait_at_the_outer_place(c); }};
-    tern::this_thread::yield();
+    wait_until_parked("waiting");
     tern::thread fresh{{.name = "fresh"}, [] {}};
     dump_cases::hold_still();
     c.send(1);

@@ -18,7 +18,7 @@ using namespace tern::detail;
 // Takes its time to be destroyed, as a function object may that holds locks or files.
 class slow_to_die {
  public:
-  explicit slow_to_die(int& alive) : alive_{&alive} { ++*alive_; }
+  explicit slow_to_die(std::atomic<int>& alive) : alive_{&alive} { ++*alive_; }
   slow_to_die(slow_to_die&& o) noexcept : alive_{std::exchange(o.alive_, nullptr)} {}
   slow_to_die(const slow_to_die& o) noexcept : alive_{o.alive_} { ++*alive_; }
   slow_to_die& operator=(const slow_to_die&) = delete;
@@ -29,12 +29,12 @@ class slow_to_die {
   }
 
  private:
-  int* alive_;
+  std::atomic<int>* alive_;
 };
 
 TEST(SchedLifetime, ANurserysFunctionsAreDestroyedBeforeWaitReturns) {
   tern::run(tern::runtime_options{.processors = 1}, [] {
-    int alive = 0;
+    std::atomic<int> alive{0};
     tern::nursery n;
     for (int i = 0; i < 4; ++i) n.spawn([x = slow_to_die{alive}] {});
     n.wait();
@@ -44,7 +44,7 @@ TEST(SchedLifetime, ANurserysFunctionsAreDestroyedBeforeWaitReturns) {
 
 TEST(SchedLifetime, ALateExceptionIsDestroyedBeforeWaitReturns) {
   tern::run(tern::runtime_options{.processors = 1}, [] {
-    int alive = 0;
+    std::atomic<int> alive{0};
     tern::nursery n;
     for (int i = 0; i < 4; ++i) n.spawn([&alive] { throw slow_to_die{alive}; });
     try {
