@@ -90,7 +90,7 @@ TEST(AllocatorFork, TheSamplersListComesAfterTheSharedCache) {
       // Until the other has done it all, or waits in the midst of it for what is held here.
       for (int i = 0; i < 500 && stage != 3; ++i) ::usleep(1000);
     }
-    for (int i = 0; i < 1000 && !(free = l.try_lock()); ++i) ::usleep(1000);
+    for (int i = 0; i < 20'000 && !(free = l.try_lock()); ++i) ::usleep(1000);
     if (free) held[count++] = &l;
   });
   while (count != 0) held[--count]->unlock();

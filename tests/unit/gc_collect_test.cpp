@@ -78,14 +78,14 @@ long count(const two_way* n) { return n == nullptr ? 0 : n->value + count(n->nex
 TEST(gc_collect, trees_survive_cycles_that_run_while_they_grow) {
   verified v;
   gc::set_minimum_heap(1 << 16);
-  on_thread([] {
+  on_thread([&] {
     gc::handle<two_way> keep{tree(14)};
-    for (int i = 0; i < 40; ++i) EXPECT_EQ(count(tree(10)), 2047);
+    // Until several cycles have run beside it: a collector that gets no CPU runs few.
+    for (int i = 0; i < 40 || v.cycles() < 3; ++i) EXPECT_EQ(count(tree(10)), 2047);
     EXPECT_EQ(count(keep), 32767);
   });
   gc::set_minimum_heap(4 << 20);
   EXPECT_EQ(live_objects(), 0u);
-  EXPECT_GT(v.cycles(), 2u);
   EXPECT_EQ(v.lost(), 0u);
 }
 

@@ -53,16 +53,13 @@ class verified {
   tern::gc::statistics before_;
 };
 
-// As testing.at: holds the marker once in the middle of marking, for hold_ms.
-inline std::atomic<int> hold_ms{0};
+// As testing.at: where hold_next is set, the marker is held once in the middle of marking, until `holding` is cleared.
+inline std::atomic<bool> hold_next{false};
 inline std::atomic<bool> holding{false};
 inline void hold_marker(tern::detail::gc::test_point p) noexcept {
-  if (p != tern::detail::gc::test_point::mid_mark) return;
-  if (const int ms = hold_ms.exchange(0); ms != 0) {
-    holding = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
-    holding = false;
-  }
+  if (p != tern::detail::gc::test_point::mid_mark || !hold_next.exchange(false)) return;
+  holding = true;
+  while (holding) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 }  // namespace gc_test

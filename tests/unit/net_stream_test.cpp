@@ -1,7 +1,10 @@
 // Streams and listeners as their users see them: what is read and written, how each operation ends, and that no file stays open.
 #include "tests/unit/net_support.hpp"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 #include <csignal>
 
 #include <atomic>
@@ -143,12 +146,18 @@ TEST_P(NetStream, AResetIsAnError) {
 
 TEST_P(NetStream, ConnectIsRefused) {
   run([] {
-    tern::endpoint nobody;
-    {
-      tern::tcp_listener l{tern::endpoint::loopback(0)};
-      nobody = l.local_endpoint();
-    }
-    EXPECT_EQ(error_of([&] { tern::tcp_stream::connect(nobody); }), is(std::errc::connection_refused));
+    // A port that is taken, so that no other program gets it meanwhile, and where nobody listens.
+    const int taken = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ::sockaddr_in nobody{};
+    nobody.sin_family = AF_INET;
+    nobody.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ::socklen_t size = sizeof nobody;
+    auto* const address = reinterpret_cast<::sockaddr*>(&nobody);
+    ASSERT_EQ(::bind(taken, address, size), 0);
+    ASSERT_EQ(::getsockname(taken, address, &size), 0);
+    EXPECT_EQ(error_of([&] { tern::tcp_stream::connect(tern::endpoint::loopback(ntohs(nobody.sin_port))); }),
+              is(std::errc::connection_refused));
+    ::close(taken);
     EXPECT_EQ(error_of([] { tern::unix_stream::connect(tern::endpoint::parse("unix:/no/such/path")); }),
               is(std::errc::no_such_file_or_directory));
   });

@@ -18,6 +18,7 @@
 
 #include "tests/support/comes_true.hpp"
 #include "tests/support/emulation.hpp"
+#include "tests/support/parked.hpp"
 #include "tests/support/seed.hpp"
 
 namespace {
@@ -99,6 +100,8 @@ TEST(SchedBlocking, TenThousandReadersShareABoundedNumberOfWorkers) {
   std::printf("%zu readers, %u workers\n", n, s.workers);
 }
 
+auto& gate_of(tern::runtime& rt) { return tern::detail::runtime_access::scheduler_of(rt).gate_; }
+
 // One place: the others get theirs in the order in which they came, and the processor is free meanwhile.
 TEST(SchedBlocking, CallsBeyondTheBoundAreServedInTheirOrder) {
   tern::runtime rt{{.processors = 1, .max_extra_processors = 1, .max_workers = 4}};
@@ -110,10 +113,14 @@ TEST(SchedBlocking, CallsBeyondTheBoundAreServedInTheirOrder) {
       char c = 0;
       EXPECT_EQ(tern::blocking([&] { return ::read(gate.fds[0], &c, 1); }), 1);
     }};
-    tern::this_thread::yield();
+    while (gate_of(rt).count() != 1) tern::this_thread::yield();
     std::vector<tern::thread> all;
-    for (int i = 0; i < 50; ++i) all.emplace_back([&, i] { tern::blocking([&] { order.push_back(i); }); });
-    for (int i = 0; i < 10; ++i) tern::this_thread::yield();  // every one of them has come to the gate
+    for (int i = 0; i < 50; ++i) {
+      const std::string name = std::to_string(i);
+      all.emplace_back(tern::thread_attributes{.name = name.c_str()},
+                       [&, i] { tern::blocking([&] { order.push_back(i); }); });
+      tern_test::wait_until_parked(name.c_str());  // it has come to the gate
+    }
     EXPECT_TRUE(order.empty());
     EXPECT_EQ(::write(gate.fds[0], "x", 1), 1);
     for (auto& t : all) t.join();

@@ -10,6 +10,7 @@
 #include <tern/sync.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/stderr_tap.hpp"
 
 namespace {
 
@@ -61,8 +62,9 @@ TEST_F(SchedDeadlockDeath, AutomaticEndsAProcessWithoutForeignThreads) {
 TEST_F(SchedDeadlockDeath, AForeignThreadMakesItAWarning) {
   const auto body = [] {
     std::atomic<waiter*> parked{nullptr};
+    tern_test::stderr_tap said;
     std::thread rescuer{[&] {
-      std::this_thread::sleep_for(1s);
+      said.wait_for("1 fiber(s)");  // the warning's last line
       unpark(*parked.load());
     }};
     tern::run([&] {

@@ -1,5 +1,6 @@
 // Dumps: the stacks of parked fibers, how long they have waited, while fibers run and on SIGQUIT.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <atomic>
@@ -13,6 +14,8 @@
 #include <tern/sync.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/parked.hpp"
+#include "tests/support/stderr_tap.hpp"
 
 namespace dump_cases {
 
@@ -37,6 +40,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace tern::detail;
+using tern_test::wait_until_parked;
 
 std::string dump_of(const tern::runtime& rt, tern::dump_detail detail = tern::dump_detail::stacks,
                     std::size_t* count = nullptr) {
@@ -58,19 +62,6 @@ std::size_t expect_in(const std::string& text, const std::string& part, std::siz
   return at == std::string::npos ? from : at;
 }
 
-fiber& wait_until_parked(const char* name) {
-  for (;;) {
-    fiber* found = nullptr;
-    for_each_fiber([&](fiber& f) {
-      if (f.stack_state.load() == fiber::saved && f.wait_what.load() != nullptr &&
-          f.display_name() == std::string{name})
-        found = &f;
-    });
-    if (found != nullptr) return *found;
-    std::this_thread::sleep_for(1ms);
-  }
-}
-
 TEST(SchedDump, StackOfAParkedFiberFromAPlainThread) {
   tern::runtime rt{{.processors = 1}};
   tern::channel<int> c;
@@ -89,11 +80,21 @@ TEST(SchedDump, StackOfAParkedFiberFromAPlainThread) {
 }
 
 TEST(SchedDump, TheCallersStackAndFibersThatRunOrAreQueued) {
-  tern::runtime rt{{.processors = 1}};
+  tern::runtime rt{{.processors = 1, .max_extra_processors = 1}};
   const std::string all = rt.run([&] {
+    // The monitor would take the caller for a hog and give it company, which would start the other one: a hog has that processor.
+    std::atomic<bool> hogging{false};
+    std::atomic<bool> over{false};
+    tern::thread hog{[&] {
+      hogging = true;
+      while (!over) ::sched_yield();
+    }};
+    while (!hogging) ::sched_yield();
     tern::thread fresh{{.name = "fresh"}, [] {}};
     std::string s = dump_of(rt);
+    over = true;
     fresh.join();
+    hog.join();
     return s;
   });
   const std::size_t at = expect_in(all, "'main': running\n      ");
@@ -119,7 +120,7 @@ TEST(SchedDump, UnwindingEndsAtTheEntry) {
 }
 
 TEST(SchedDump, LongWaitsAreMarkedAndANewWaitIsNot) {
-  tern::runtime rt{{.processors = 1, .suspect_after_seconds = 1}};
+  tern::runtime rt{{.processors = 1, .suspect_after_seconds = 3600}};
   tern::channel<int> c;
   tern::thread waiting = rt.spawn({.name = "waiting"}, [&] {
     while (c.receive()) {
@@ -128,8 +129,12 @@ TEST(SchedDump, LongWaitsAreMarkedAndANewWaitIsNot) {
   fiber& f = wait_until_parked("waiting");
   EXPECT_EQ(dump_of(rt).find("leak"), std::string::npos);
   while (!fiber::is_noted(f.wait_what.load())) std::this_thread::sleep_for(1ms);
-  f.parked_since.store(os::now() - 75'000'000'000);  // instead of a wait for so long
-  expect_in(dump_of(rt), ", parked 75 s, suspected leak\n");
+  f.parked_since.store(os::now() - 7'500'000'000'000);  // instead of a wait for so long
+  const std::string marked = dump_of(rt);
+  unsigned long seconds = 0;
+  EXPECT_EQ(std::sscanf(marked.c_str() + expect_in(marked, ", parked "), ", parked %lu s", &seconds), 1);
+  EXPECT_GE(seconds, 7'500u);
+  expect_in(marked, " s, suspected leak\n");
   c.send(1);
   wait_until_parked("waiting");
   EXPECT_EQ(dump_of(rt).find("leak"), std::string::npos) << "another wait";
@@ -191,7 +196,7 @@ TEST(SchedDump, DISABLED_HoldStillForADebugger) {
   tern::run(tern::runtime_options{.processors = 1}, [] {
     tern::channel<int> c;
     tern::thread waiting{{.name = "waiting"}, [&] { dump_cases::wait_at_the_outer_place(c); }};
-    tern::this_thread::yield();
+    wait_until_parked("waiting");
     tern::thread fresh{{.name = "fresh"}, [] {}};
     dump_cases::hold_still();
     c.send(1);
@@ -214,10 +219,11 @@ TEST_F(SchedDumpDeath, SigquitDumpsAndTheProcessGoesOn) {
     tern::channel<int> c;
     tern::thread waiting = rt.spawn({.name = "waiting"}, [&] { dump_cases::wait_at_the_outer_place(c); });
     wait_until_parked("waiting");
-    ::kill(::getpid(), SIGQUIT);
-    while (the_sigquit.asked.load() != 0) std::this_thread::sleep_for(1ms);
-    std::this_thread::sleep_for(100ms);
-    while ((hooks_armed.load() & armed_inspection) != 0) std::this_thread::sleep_for(1ms);
+    {
+      tern_test::stderr_tap said;
+      ::kill(::getpid(), SIGQUIT);
+      said.wait_for("outer_place");
+    }
     c.send(1);
     waiting.join();
     std::exit(6);

@@ -170,7 +170,7 @@ TEST(SchedDynamic, TimersMoveToAProcessorThatStays) {
         waiter w{"test", nullptr, waiter_kind::multi};
         if (i < 64) waiting[i] = &w;
         const os::nanoseconds deadline =
-            os::now() + (i < 64 ? os::nanoseconds{60'000'000'000} : 20'000'000 + i * 100'000);
+            os::now() + (i < 64 ? os::nanoseconds{3'600'000'000'000} : 20'000'000 + i * 100'000);
         const wake_reason r = park_until(w, deadline);
         ++(r == wake_reason::timed_out ? timed_out : notified);
         EXPECT_TRUE(r == wake_reason::notified || os::now() >= deadline);

@@ -41,9 +41,16 @@ TEST_P(SchedForkJoin, Computes) {
 
 TEST_P(SchedForkJoin, AFiberIsMadeOnlyForWhatWasStolen) {
   if (GetParam() != 1) GTEST_SKIP() << "others steal";
-  const auto before = rt.statistics().total.spawned;
-  rt.run([] { EXPECT_EQ(fib(12), 144u); });
-  EXPECT_EQ(rt.statistics().total.spawned, before + 1);
+  // A worker that has lost its CPU for 10 ms looks like a hog, and gets company, which steals.
+  for (bool alone = false; !alone;) {
+    tern::runtime one{{.processors = 1}};
+    one.run([] { EXPECT_EQ(fib(12), 144u); });
+    const auto s = one.statistics();
+    alone = s.extra_processors_added == 0;
+    if (alone) {
+      EXPECT_EQ(s.total.spawned, 1u);
+    }
+  }
 }
 
 TEST_P(SchedForkJoin, BothHalvesAreCalledAndTheFirstErrorWins) {

@@ -200,7 +200,8 @@ TEST_P(SchedPark, SleepIsNeverShort) {
     for (auto& t : all) t.join();
     tern::this_thread::sleep_for(-1s);
   });
-  EXPECT_GE(rt.statistics().total.timers_fired, 99u);
+  // One for each time that is above zero; those on the system's clock may have come before their wait began.
+  EXPECT_GE(rt.statistics().total.timers_fired, 49u);
 }
 
 }  // namespace

@@ -275,9 +275,7 @@ TEST(SchedPin, TasksHaveTheirTurn) {
   rt.run([&] {
     const tern::pin_scope here;
     auto task = tern::spawn_task(body::count(turns));
-    const auto end = std::chrono::steady_clock::now() + 10s;
-    while (turns != 100 && std::chrono::steady_clock::now() < end) tern::this_thread::yield();
-    EXPECT_EQ(turns, 100);
+    while (turns != 100) tern::this_thread::yield();
     task.join();
   });
 }

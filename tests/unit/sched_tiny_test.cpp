@@ -32,6 +32,7 @@
 #include "tests/support/emulation.hpp"
 #include "tests/support/error_of.hpp"
 #include "tests/support/memory.hpp"
+#include "tests/support/parked.hpp"
 #include "tests/support/seed.hpp"
 #include "tests/unit/gc_support.hpp"
 
@@ -473,7 +474,7 @@ TEST(tiny, a_dump_shows_them) {
   rt.run([&] {
     tern::channel<int> c{0};
     tern::thread waits{{.name = "small", .tiny = true}, [&] { static_cast<void>(c.receive()); }};
-    tern::this_thread::yield();
+    tern_test::wait_until_parked("small");
     EXPECT_EQ(rt.dump(to), 2u);
     c.send(1);
     waits.join();

@@ -9,6 +9,8 @@
 #include <tern/sched.hpp>
 #include <tern/sync.hpp>
 
+#include "tests/support/parked.hpp"
+
 namespace {
 
 // Ends a primitive's life while another fiber waits in `wait`.
@@ -17,8 +19,8 @@ void destroy_under_a_waiter(Wait wait) {
   tern::run({.processors = 1}, [&] {
     alignas(P) static unsigned char room[sizeof(P)];
     auto* p = ::new (static_cast<void*>(room)) P;
-    tern::thread t{[&] { wait(*p); }};
-    tern::this_thread::yield();
+    tern::thread t{{.name = "waiting"}, [&] { wait(*p); }};
+    tern_test::wait_until_parked("waiting");
     p->~P();
     t.join();
   });

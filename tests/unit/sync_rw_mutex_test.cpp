@@ -98,11 +98,16 @@ TEST_P(sync_rw_mutex, a_writer_that_gives_up_lets_the_readers_in) {
   run([] {
     tern::rw_mutex m;
     m.lock_shared();
-    tern::thread writer{[&] { EXPECT_FALSE(m.try_lock_for(20ms)); }};
+    std::atomic<bool> met{false};
+    tern::thread writer{[&] {
+      do EXPECT_FALSE(m.try_lock_for(20ms));
+      while (!met);
+    }};
     while (m.try_lock_shared()) {
       m.unlock_shared();
       tern::this_thread::yield();
     }
+    met = true;
     // The writer waits, so this reader waits behind it until it gives up.
     tern::thread reader{[&] { const std::shared_lock hold{m}; }};
     reader.join();
@@ -119,7 +124,7 @@ TEST_P(sync_timed, mutex_in_time_or_not) {
     EXPECT_FALSE(m.try_lock_until(std::chrono::system_clock::now() + 1ms));
     EXPECT_FALSE(m.try_lock_for(-1s));
     tern::thread t{[&] {
-      const std::unique_lock hold{m, 10s};
+      const std::unique_lock hold{m, 1h};
       EXPECT_TRUE(hold.owns_lock());
     }};
     tern::this_thread::sleep_for(1ms);
@@ -147,7 +152,7 @@ TEST_P(sync_timed, wait_group_in_time_or_not) {
   run([] {
     tern::wait_group g{1};
     EXPECT_FALSE(g.wait_for(1ms));
-    tern::thread t{[&] { EXPECT_TRUE(g.wait_for(10s)); }};
+    tern::thread t{[&] { EXPECT_TRUE(g.wait_for(1h)); }};
     tern::this_thread::yield();
     g.done();
     t.join();
@@ -215,10 +220,10 @@ TEST_P(sync_timed, channel_of_values_that_only_move) {
       }
     });
     c.close();
-    EXPECT_FALSE(c.receive_for(10s).has_value()) << "closed: at once";
-    EXPECT_THROW(static_cast<void>(c.send_for(std::make_unique<int>(1), 10s)), tern::channel_closed);
+    EXPECT_FALSE(c.receive_for(1h).has_value()) << "closed: at once";
+    EXPECT_THROW(static_cast<void>(c.send_for(std::make_unique<int>(1), 1h)), tern::channel_closed);
     tern::thread closer{[&] { direct.close(); }};
-    EXPECT_THROW(static_cast<void>(direct.send_for(std::make_unique<int>(1), 10s)), tern::channel_closed);
+    EXPECT_THROW(static_cast<void>(direct.send_for(std::make_unique<int>(1), 1h)), tern::channel_closed);
   });
 }
 

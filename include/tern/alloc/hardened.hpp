@@ -7,7 +7,8 @@
 // Protocol    free: the seal must be that of a live block (else: freed twice, overflow, an address inside a block), the pattern whole
 //             (else: overflow); then the block is zeroed, sealed as free, and waits behind quarantine_size others before it may serve again.
 //             allocate: a block that was free must still be zero (else: written after its free).
-// Limits      Huge blocks carry nothing. Blocks are 8 bytes longer; every free and allocation touches the whole block.
+// Limits      A byte beyond the block goes unseen if what is written there is what was there. Huge blocks carry nothing. Blocks are 8
+//             bytes longer; every free and allocation touches the whole block.
 
 #include <sys/auxv.h>
 

@@ -76,12 +76,24 @@ def entry(name, case, subject, ns):
     return row
 
 
+def hold():
+    """FAKE_HOLD=file:n: once n processes have measured, the next waits until the file is removed."""
+    file, _, count = os.environ.get("FAKE_HOLD", "").rpartition(":")
+    if not file:
+        return
+    with open(file, "ab") as f:
+        f.write(b".")
+    while os.path.exists(file) and os.path.getsize(file) > int(count):
+        time.sleep(0.02)
+
+
 def main():
     flags = options()
     if "tern_list" in flags:
         return list_rows(flags)
     if FAULT == "hang":
         time.sleep(600)
+    hold()
     wanted = re.compile(flags["benchmark_filter"])
     chosen = [r for r in rows() if wanted.search(r[0])]
     shuffler = random.Random(int(flags.get("tern_order", "1")))
