@@ -45,7 +45,13 @@ std::int64_t estimate_ms(const row& r, const options& o) {
 void print_list(const options& o) {
   for (const row& r : all_rows()) {
     nlohmann::ordered_json params = nlohmann::ordered_json::object();
-    for (const auto& [key, value] : r.params.all()) params[key] = value;
+    for (const auto& [key, value] : r.params.all()) {
+      if (value.is_word()) {
+        params[key] = value.text();
+      } else {
+        params[key] = value.number();
+      }
+    }
     const nlohmann::ordered_json line = {{"name", r.name(r.params)},
                                          {"tier", to_string(r.tier)},
                                          {"area", r.area},
