@@ -80,20 +80,47 @@ std::string log_lines(std::size_t count) {
                                          "user wrote \\u20ac 5"};
   sequence random(3);
   std::string text;
+  // One after the other: the order in which an expression calls is the compiler's.
+  const auto add = [&](std::string_view part) { text += part; };
+  const auto add_number = [&](std::uint64_t below) { text += std::to_string(random.below(below)); };
   for (std::size_t i = 0; i < count; ++i) {
-    const auto number = [&](std::uint64_t below) { return std::to_string(random.below(below)); };
-    text += R"({"ts":"2026-01-02T03:04:)" + number(50) + "." + number(1'000'000) + R"(Z","level":")" +
-            levels[random.below(6)] + R"(","service":")" + services[random.below(4)] + R"(","pid":)" +
-            number(65536) + R"(,"msg":")" + said[random.below(5)] + R"(","took_ms":)" + number(500) + "." +
-            number(1000) + R"(,"ok":)" + (random.below(2) != 0 ? "true" : "false") +
-            R"(,"trace":null,"tags":[)";
-    for (std::uint64_t tag = random.below(5); tag-- > 0;)
-      text += "\"tag-" + number(100) + (tag != 0 ? "\"," : "\"");
-    text += R"(],"http":{"status":)" + number(600) + R"(,"path":"/users/)" + number(100'000) +
-            R"(/orders","bytes":)" + number(1'000'000) + "}";
-    for (std::uint64_t more = random.below(4); more-- > 0;)
-      text += ",\"field" + number(10) + "\":\"" + std::string(random.below(60), 'x') + "\"";
-    text += "}\n";
+    add(R"({"ts":"2026-01-02T03:04:)");
+    add_number(50);
+    add(R"(Z","level":")");
+    add(levels[random.below(6)]);
+    add(R"(","service":")");
+    add(services[random.below(4)]);
+    add(R"(","pid":)");
+    add_number(65536);
+    add(R"(,"msg":")");
+    add(said[random.below(5)]);
+    add(R"(","took_ms":)");
+    add_number(500);
+    add(".");
+    add_number(1000);
+    add(R"(,"ok":)");
+    add(random.below(2) != 0 ? "true" : "false");
+    add(R"(,"trace":null,"tags":[)");
+    for (std::uint64_t tag = random.below(5); tag-- > 0;) {
+      add("\"tag-");
+      add_number(100);
+      add(tag != 0 ? "\"," : "\"");
+    }
+    add(R"(],"http":{"status":)");
+    add_number(600);
+    add(R"(,"path":"/users/)");
+    add_number(100'000);
+    add(R"(/orders","bytes":)");
+    add_number(1'000'000);
+    add("}");
+    for (std::uint64_t more = random.below(4); more-- > 0;) {
+      add(",\"field");
+      add_number(10);
+      add("\":\"");
+      add(std::string(random.below(60), 'x'));
+      add("\"");
+    }
+    add("}\n");
   }
   return text;
 }
