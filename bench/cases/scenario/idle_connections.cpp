@@ -5,7 +5,7 @@
 // Kept equal     the servers of scenario/echo, with 4 KiB of buffer per connection. Each 20,000 connections come from an address of their own, since
 //                an address has ports for some 28,000.
 // Also           bytes_per_op: growth of the server's resident memory and page tables per connection. kernel_bytes_per_op: growth of the kernel's slabs
-//                and kernel stacks per connection, of both ends and of the whole machine, which must be quiet. threads: of the server. cpu_time
+//                and kernel stacks per connection, of both ends and of the whole machine, which must be quiet. os_threads: of the server. cpu_time
 //                is the server's.
 // Limits         C descriptors in the server and in the client: where RLIMIT_NOFILE does not allow them the row is skipped.
 #include <array>
@@ -60,7 +60,7 @@ class idle_connections {
     m.cpu_seconds = clients_.cpu_seconds();
     m.counters["bytes_per_op"] = clients_.bytes_each();
     m.counters["kernel_bytes_per_op"] = (kernel_bytes() - kernel_before_) / static_cast<double>(count_);
-    m.counters["threads"] = clients_.threads();
+    m.counters["os_threads"] = clients_.threads();
   }
 
  private:

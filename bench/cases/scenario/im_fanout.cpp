@@ -8,7 +8,7 @@
 // Best form      tern: a fiber per connection. pthread: a thread per connection. go: a goroutine per connection. raw: a loop over epoll.
 //                pinned:1 is with this_thread::pin() in each fiber, which then resumes on its OS thread only (one thread may be that of many
 //                fibers), and with runtime.LockOSThread in each goroutine (a thread for each). pthread and raw have threads anyway.
-// Also           threads: of the server. bytes_per_op: growth of the server's resident memory and page tables per connection.
+// Also           os_threads: of the server. bytes_per_op: growth of the server's resident memory and page tables per connection.
 //                heartbeats: that came while the row ran. cpu_time is the server's.
 #include <array>
 #include <cstring>
@@ -77,7 +77,7 @@ class im_fanout {
   void finish(measurement& m) {
     m.cpu_seconds = clients_.cpu_seconds_each() * static_cast<double>(m.operations);
     m.counters["bytes_per_op"] = clients_.bytes_each();
-    m.counters["threads"] = clients_.threads();
+    m.counters["os_threads"] = clients_.threads();
     m.counters["heartbeats"] = static_cast<double>(beats_);
   }
 
