@@ -50,6 +50,7 @@ cleanup() {
 trap cleanup EXIT
 mkdir "$folder/files"
 printf 'hello, world\n' >"$folder/files/index.html"
+: >"$folder/out"  # it is read before the server has opened it, perhaps
 "$server" "$folder/files" 127.0.0.1:0 >"$folder/out" 2>"$folder/errors" &
 pid=$!
 address=''
