@@ -23,25 +23,32 @@ const char* to_string(role r) noexcept {
   return "peer";
 }
 
-std::int64_t row_params::operator[](std::string_view name) const {
+const param_value* row_params::find(std::string_view name) const noexcept {
   for (const auto& [key, value] : values_) {
-    if (key == name) return value;
+    if (key == name) return &value;
   }
+  return nullptr;
+}
+
+const param_value& row_params::at(std::string_view name) const {
+  if (const param_value* const found = find(name)) return *found;
   std::fprintf(stderr, "tern bench: a case reads the parameter '%.*s', which its row does not have\n",
                static_cast<int>(name.size()), name.data());
   std::abort();
 }
 
+std::int64_t row_params::operator[](std::string_view name) const { return at(name).number(); }
+
+std::string row_params::word(std::string_view name) const { return at(name).text(); }
+
 std::int64_t row_params::value_or(std::string_view name, std::int64_t otherwise) const noexcept {
-  for (const auto& [key, value] : values_) {
-    if (key == name) return value;
-  }
-  return otherwise;
+  const param_value* const found = find(name);
+  return found != nullptr ? found->number() : otherwise;
 }
 
 std::string row_params::suffix() const {
   std::string text;
-  for (const auto& [key, value] : values_) text += "/" + key + ":" + std::to_string(value);
+  for (const auto& [key, value] : values_) text += "/" + key + ":" + value.text();
   return text;
 }
 

@@ -26,27 +26,48 @@ enum class role { subject, baseline, peer };
 [[nodiscard]] const char* to_string(tier t) noexcept;
 [[nodiscard]] const char* to_string(role r) noexcept;
 
+/// What a parameter is set to: a number, or a word (lower case and _), which has no number.
+class param_value {
+ public:
+  param_value(std::int64_t number) : number_(number) {}           // NOLINT: so that points are short to write
+  param_value(const char* word) : word_(word), is_word_(true) {}  // NOLINT
+
+  [[nodiscard]] bool is_word() const noexcept { return is_word_; }
+  [[nodiscard]] std::int64_t number() const noexcept { return number_; }
+  [[nodiscard]] std::string text() const { return is_word_ ? word_ : std::to_string(number_); }
+
+ private:
+  std::int64_t number_ = 0;
+  std::string word_;
+  bool is_word_ = false;
+};
+
 /// The parameters of a row, in the order in which they stand in its name.
 class row_params {
  public:
   row_params() = default;
-  row_params(std::initializer_list<std::pair<std::string, std::int64_t>> values) : values_(values) {}
+  row_params(std::initializer_list<std::pair<std::string, param_value>> values) : values_(values) {}
 
-  /// The value of `name`; ends the program when the row has no such parameter.
+  /// The number that `name` is set to; ends the program when the row has no such parameter.
   [[nodiscard]] std::int64_t operator[](std::string_view name) const;
+  /// The word that `name` is set to; ends the program when the row has no such parameter.
+  [[nodiscard]] std::string word(std::string_view name) const;
   [[nodiscard]] std::size_t size_of(std::string_view name) const {
     return static_cast<std::size_t>((*this)[name]);
   }
   /// The value of `name`, or `otherwise` when the row has no such parameter.
   [[nodiscard]] std::int64_t value_or(std::string_view name, std::int64_t otherwise) const noexcept;
-  [[nodiscard]] const std::vector<std::pair<std::string, std::int64_t>>& all() const noexcept {
+  [[nodiscard]] const std::vector<std::pair<std::string, param_value>>& all() const noexcept {
     return values_;
   }
   /// "/size:64/threads:2", or nothing.
   [[nodiscard]] std::string suffix() const;
 
  private:
-  std::vector<std::pair<std::string, std::int64_t>> values_;
+  [[nodiscard]] const param_value* find(std::string_view name) const noexcept;
+  [[nodiscard]] const param_value& at(std::string_view name) const;
+
+  std::vector<std::pair<std::string, param_value>> values_;
 };
 
 /// How much one call has to do.

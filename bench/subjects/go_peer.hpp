@@ -37,7 +37,7 @@ struct go_peer {
     if (budget.warm) arguments.emplace_back("-warm");
     for (const auto& [key, value] : params.all()) {
       arguments.emplace_back("-p");
-      arguments.push_back(key + "=" + std::to_string(value));
+      arguments.push_back(key + "=" + value.text());
     }
     // As the other schedulers: the row's threads stay on its processors. The waker of wake_latency needs one more.
     std::optional<confine> here;

@@ -76,15 +76,33 @@ inline http_parse parse_http(std::string_view in, http_request& r) {
   return in.size() < r.length ? http_parse::incomplete : http_parse::complete;
 }
 
-struct http_session {
+/// Buffers for requests and answers of a connection, inside the session: on the stack of the task that serves it, or beside it in the heap.
+class http_inline_buffers {
+ public:
+  static constexpr std::size_t bytes = 4096;  // each
+  http_inline_buffers() noexcept {}           // NOLINT: they are written before they are read
+  void begin() noexcept {}
+  void end() noexcept {}
+  char* in() noexcept { return in_.data(); }
+  char* out() noexcept { return out_.data(); }
+
+ private:
+  std::array<char, bytes> in_;
+  std::array<char, bytes> out_;
+};
+
+/// Buffers: bytes each for in() and out(), from begin(), before the first bytes of a request are awaited, until end(), when its answer has gone.
+template <class Buffers>
+struct basic_http_session {
   static constexpr const char* go_name = "http";
   static constexpr std::string_view text =
       "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n\r\nhello, "
       "world\n";
 
-  http_session() noexcept {}  // NOLINT: the buffers are written before they are read
-
-  std::span<char> room() noexcept { return std::span{in}.subspan(end); }
+  std::span<char> room() {
+    if (end == 0) buffers.begin();
+    return {buffers.in() + end, Buffers::bytes - end};
+  }
   bool accept(std::size_t n) noexcept {
     end += n;
     return !over;
@@ -92,28 +110,30 @@ struct http_session {
   std::span<const char> answer() noexcept {
     std::size_t used = 0;
     std::size_t made = 0;
-    while (!over && made + text.size() <= out.size()) {
+    while (!over && made + text.size() <= Buffers::bytes) {
       http_request r;
-      const http_parse p = parse_http({in.data() + used, end - used}, r);
+      const http_parse p = parse_http({buffers.in() + used, end - used}, r);
       if (p == http_parse::incomplete) {
-        over = used == 0 && end == in.size();  // longer than we take
+        over = used == 0 && end == Buffers::bytes;  // longer than we take
         break;
       }
       over = p == http_parse::bad || !r.keep_alive;
       if (p == http_parse::bad) break;
-      std::memcpy(out.data() + made, text.data(), text.size());
+      std::memcpy(buffers.out() + made, text.data(), text.size());
       made += text.size();
       used += r.length;
     }
-    std::memmove(in.data(), in.data() + used, end - used);
+    std::memmove(buffers.in(), buffers.in() + used, end - used);
     end -= used;
-    return std::span{out}.first(made);
+    const std::span<const char> made_now{buffers.out(), made};
+    if (made == 0 && end == 0) buffers.end();
+    return made_now;
   }
 
-  std::array<char, 4096> in;
-  std::array<char, 4096> out;
+  Buffers buffers{};
   std::size_t end = 0;
   bool over = false;  // hangs up at the next bytes
 };
+using http_session = basic_http_session<http_inline_buffers>;
 
 }  // namespace tern_bench

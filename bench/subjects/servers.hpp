@@ -4,7 +4,7 @@
 // Context     A subject here has `serve(pipe)`: it listens on a free port of 127.0.0.1, writes the port (2 bytes) to the pipe, and serves until
 //             it is killed. `raw` is a loop over epoll in one thread, `pthread` a thread per connection. What is said on a connection is a
 //             `session`, the same for all but Go: room() is where bytes are read to; accept(n) takes them, false to hang up; answer() is what to
-//             send now, asked until it is empty.
+//             send now, asked until it is empty. world(), if there is one, makes what they share.
 // Kept equal  TCP_NODELAY, buffers of 4 KiB per connection, the first usable CPU alone. The client runs in the measuring process on the
 //             second one.
 #pragma once
@@ -82,6 +82,16 @@ inline int listen_on_loopback(int pipe) {
   return fd;
 }
 
+/// What a session's connections share, if it has such a thing: made on the stack that serves, before the server can be reached.
+template <class Session>
+auto world_of() {
+  if constexpr (requires { Session::world(); }) {
+    return Session::world();
+  } else {
+    return 0;
+  }
+}
+
 /// Common to all: no world is needed around the workload, whose server is elsewhere.
 template <class S>
 struct server_subject {
@@ -98,6 +108,7 @@ struct tern_server : server_subject<tern_server<Session>> {
   static std::string version() { return tern_version; }
   static void serve(int pipe) {
     tern::run(tern::runtime_options{.processors = 1, .stack_size = 16 * 1024}, [pipe] {
+      [[maybe_unused]] auto shared = world_of<Session>();
       tern::tcp_listener listener{tern::endpoint::loopback(0)};
       tell_port(pipe, listener.local_endpoint().port());
       for (;;)
@@ -126,6 +137,7 @@ struct raw_server : server_subject<raw_server<Session>> {
       Session said{};
       std::span<const char> unsent{};
     };
+    [[maybe_unused]] auto shared = world_of<Session>();
     const int listener = listen_on_loopback(pipe);
     const int set = epoll_create1(EPOLL_CLOEXEC);
     const auto watch = [set](int operation, int fd, std::uint32_t events, void* data) {
@@ -178,8 +190,10 @@ template <class Session>
 struct pthread_server : server_subject<pthread_server<Session>> {
   static constexpr const char* name = "pthread";
   static constexpr role subject_role = role::baseline;
+  static constexpr bool tasks_are_threads = true;
   static std::string version() { return pthread_subject::version(); }
   static void serve(int pipe) {
+    [[maybe_unused]] auto shared = world_of<Session>();
     const int listener = listen_on_loopback(pipe);
     pthread_attr_t small;
     pthread_attr_init(&small);
@@ -259,23 +273,26 @@ class server_process {
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   /// Its resident memory and page tables; what the kernel keeps per socket is not in it.
-  [[nodiscard]] double resident_bytes() const {
-    std::ifstream status("/proc/" + std::to_string(child_) + "/status");
-    double sum = 0;
-    for (std::string line; std::getline(status, line);)
-      if (line.starts_with("VmRSS:") || line.starts_with("VmPTE:"))
-        sum += std::strtod(line.c_str() + 6, nullptr) * 1024;
-    return sum;
-  }
+  [[nodiscard]] double resident_bytes() const { return (status("VmRSS:") + status("VmPTE:")) * 1024; }
+  [[nodiscard]] double threads() const { return status("Threads:"); }
   /// CPU time that it has used.
   [[nodiscard]] double cpu_seconds() const noexcept {
     timespec t{};
     clock_gettime(clock_, &t);
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
   }
-  [[nodiscard]] int connect_to() const {
+  /// Connection number `i` of this process. An address has ports for some 28,000: each 20,000 come from one of their own, 127.0.0.1 and on.
+  [[nodiscard]] int connect_to(std::size_t i) const {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in at{};
+    if (i >= 20'000) {
+      const int late = 1;  // the port is chosen when it is known where to
+      at.sin_family = AF_INET;
+      at.sin_addr.s_addr = htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(i / 20'000));
+      setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof late);
+      if (bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0)
+        throw std::runtime_error("cannot bind to an address of the loopback");
+    }
     at.sin_family = AF_INET;
     at.sin_port = htons(port_);
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -288,6 +305,12 @@ class server_process {
   }
 
  private:
+  double status(const std::string& key) const {
+    std::ifstream status("/proc/" + std::to_string(child_) + "/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with(key)) return std::strtod(line.c_str() + key.size(), nullptr);
+    return 0;
+  }
   void end() noexcept {
     if (child_ <= 0) return;
     kill(child_, SIGKILL);
@@ -307,7 +330,9 @@ inline std::string unfit_for_connections(std::int64_t connections) {
     limit.rlim_cur = need;
     setrlimit(RLIMIT_NOFILE, &limit);
   }
-  return limit.rlim_cur < need ? "needs " + std::to_string(need) + " file descriptors" : "";
+  if (limit.rlim_cur >= need) return "";
+  return "needs " + std::to_string(need) + " file descriptors, this process may have " +
+         std::to_string(limit.rlim_cur);
 }
 
 /// Connections to a server, from this process; the calling thread is put on the second CPU.
@@ -317,12 +342,24 @@ class connected_clients {
   explicit connected_clients(std::size_t count) {
     if (usable_cpus() > 1) pin_to(1);
     bytes_before_ = server_.resident_bytes();
-    for (std::size_t i = 0; i < count; ++i) files_.push_back(server_.connect_to());
+    while (files_.size() < count) add();
   }
   connected_clients(const connected_clients&) = delete;
   connected_clients& operator=(const connected_clients&) = delete;
   ~connected_clients() {
-    for (const int fd : files_) close(fd);
+    for (const int fd : files_)
+      if (fd >= 0) close(fd);
+  }
+  /// One more.
+  int add() {
+    files_.push_back(server_.connect_to(files_.size()));
+    return files_.back();
+  }
+  /// A new connection in place of one that has broken.
+  void renew(std::size_t i) {
+    close(files_[i]);
+    files_[i] = -1;
+    files_[i] = server_.connect_to(i);
   }
   [[nodiscard]] std::size_t size() const noexcept { return files_.size(); }
   [[nodiscard]] int operator[](std::size_t i) const noexcept { return files_[i]; }
@@ -331,6 +368,8 @@ class connected_clients {
     return (server_.resident_bytes() - bytes_before_) / static_cast<double>(files_.size());
   }
   [[nodiscard]] double cpu_seconds() const noexcept { return server_.cpu_seconds(); }
+  [[nodiscard]] double threads() const { return server_.threads(); }
+  [[nodiscard]] double resident_bytes() const { return server_.resident_bytes(); }
   /// After each batch. The first one warms up: it and the connections' setting up are billed only where there is no other.
   void count(std::uint64_t operations) noexcept {
     counted_ += operations;

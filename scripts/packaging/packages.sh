@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the two commands need from the machine, and how they get it. Sourced by scripts/test and scripts/bench.
 #
-#   tern_need <set>...     base libraries tsan lint tool aarch64 bench peers programs
+#   tern_need <set>...     base libraries tsan lint tool aarch64 bench peers programs load
 #
 # On Debian 12 and Ubuntu 24.04 or later whatever is missing is listed with its reason, then installed, as root or
 # with sudo. Nothing is printed or touched when nothing is missing. Elsewhere the missing commands are named.
@@ -66,6 +66,10 @@ tern_package_set() {
       ;;
     bench)
       printf '%s\n' 'util-linux|pins processes, reads the processor table'
+      ;;
+    load)
+      # For bench/harness/wrk.sh, when somebody asks for it.
+      printf '%s\n' 'wrk|loads the HTTP server of the examples'
       ;;
     programs)
       # For bench/harness/real_programs.py, when somebody asks for them.
@@ -210,6 +214,7 @@ tern_need_elsewhere() {
       base) printf '%s\n' 'cmake|3.25 or later' 'ninja|the build' 'g++|12 or later' 'python3|lints' 'git|revision' ;;
       tsan) printf '%s\n' 'clang++-19|clang 19 under this name' ;;
       lint) printf '%s\n' 'clang-format-19|clang-format 19 under this name' 'shellcheck|script checks' ;;
+      load) printf '%s\n' 'wrk|the load' ;;
       aarch64) printf '%s\n' 'aarch64-linux-gnu-g++|cross compiler' 'qemu-aarch64|user-mode emulation' ;;
     esac)
   done

@@ -51,6 +51,37 @@ TEST(ThreadCache, BindingNestsAndMovesBetweenThreads) {
   EXPECT_EQ(a->cached(class_of(100)), 0u);
 }
 
+// More in use at once than a cache may hold, of many classes in turn: a bin that gave room up takes none back at its next block.
+TEST(ThreadCache, BinsInUseDoNotTakeEachOthersRoomBlockByBlock) {
+  thread_cache* mine = current_cache();
+  thread_cache* c = create_cache();
+  ASSERT_NE(c, nullptr);
+  bind_cache(c);
+  std::vector<unsigned> classes;
+  for (std::size_t size = 64; size <= 2048; size += 64)
+    if (classes.empty() || classes.back() != class_of(size)) classes.push_back(class_of(size));
+  std::vector<void*> blocks(classes.size() * 400);
+  std::vector<std::size_t> held(classes.size());
+  std::size_t taken = 0;
+  for (int round = 0; round < 6; ++round) {
+    for (std::size_t i = 0; i < blocks.size(); ++i)
+      blocks[i] = tern::allocate(class_table[classes[i % classes.size()]].size);
+    for (std::size_t k = 0; k < classes.size(); ++k) held[k] = c->cached(classes[k]);
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      tern::deallocate(blocks[i]);
+      for (std::size_t k = 0; k < classes.size(); ++k) {
+        const std::size_t now = c->cached(classes[k]);
+        if (now < held[k] && k != i % classes.size()) ++taken;
+        held[k] = now;
+      }
+    }
+  }
+  bind_cache(mine);
+  destroy_cache(c);
+  // A few halvings of each bin in each round.
+  EXPECT_LT(taken, 6 * classes.size() * 4);
+}
+
 TEST(ThreadCache, ADestroyedRecordIsReusedClean) {
   thread_cache* a = create_cache();
   a->attachments[0] = a->attachments[1] = &a;

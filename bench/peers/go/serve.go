@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strings"
 )
 
 // serve is the server of the cases in scenario/: it writes its port, as two bytes, to standard output, and serves until it is killed. The client
@@ -16,14 +17,24 @@ func serve(what string) {
 	if err != nil {
 		os.Exit(1)
 	}
+	var book *bidBook
+	if strings.HasPrefix(what, "bidding:") {
+		book = newBidBook(what)
+	}
 	port := listener.Addr().(*net.TCPAddr).Port
 	// As the machine has it: both that we know are little-endian.
 	if _, err := os.Stdout.Write([]byte{byte(port), byte(port >> 8)}); err != nil {
 		os.Exit(1)
 	}
 	os.Stdout.Close()
-	if what == "http" {
+	if book != nil {
+		serveBidding(listener, book)
+	}
+	switch what {
+	case "http":
 		serveHTTP(listener)
+	case "im", "im_pinned":
+		serveIM(listener, what == "im_pinned")
 	}
 	for {
 		connection, err := listener.Accept()

@@ -433,6 +433,9 @@ inline void thread_cache::make_room(unsigned spared) noexcept {
     const unsigned order = sides_[c].order - 1u;
     const auto n = static_cast<unsigned>(tops_[c].at.load(memory_order_relaxed) - sides_[c].bottom);
     if (n > capacity_of(order)) give_oldest(c, n - capacity_of(order));
+    // It is full now: should it grow at the next block that comes back, bins that are all in use would take each other's room in turns,
+    // block by block.
+    sides_[c].ran_dry = false;
     resize(c, order);
   }
 }
