@@ -83,7 +83,7 @@ inline void advise_huge_pages(void* p, std::size_t bytes, bool wanted) noexcept 
 // From here on a reservation is in core files as far as it is taken; what a smaller one costs there is not worth the calls.
 inline constexpr std::size_t large_reservation = std::size_t{1} << 30;
 
-// Whether a core file, or a debugger's gcore, holds the pages of these bytes: of a reservation of a terabyte each page is looked at, or written, though few
+// Whether a core file holds the pages of these bytes: of a reservation of a terabyte each page is looked at, though few
 // were ever used. Advice only. Two mappings where it changes in the middle of one.
 inline void set_dumped(void* p, std::size_t bytes, bool dumped) noexcept {
   const int saved = errno;
