@@ -11,9 +11,11 @@
 
 #include "bench/harness/host_facts.hpp"
 #include "child.hpp"
+#include "claims_file.hpp"
 #include "collect.hpp"
 #include "format.hpp"
 #include "progress.hpp"
+#include "row_name.hpp"
 #include "schema_id.hpp"
 #include "session.hpp"
 #include "sha256.hpp"
@@ -24,8 +26,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// The groups of rows (row_name::group()) that the tests of claims name.
+std::set<std::string> claimed_groups(const std::vector<fs::path>& files) {
+  std::set<std::string> groups;
+  const auto take = [&](const std::vector<claim_test>& tests) {
+    for (const claim_test& t : tests) {
+      groups.insert(parse_row_name(t.row).group());
+      if (!t.versus.empty()) groups.insert(parse_row_name(t.versus).group());
+    }
+  };
+  for (const claim& c : load_claims(files)) {
+    take(c.tests);
+    for (const claim_condition& condition : c.conditions) take(condition.tests);
+  }
+  return groups;
+}
+
 std::vector<listed_row> choose_rows(const std::vector<bench_binary>& binaries, const run_options& options) {
   const std::optional<std::regex> filter = parse_filter(options.filter);
+  const std::set<std::string> claimed = claimed_groups(options.claims);
   std::vector<listed_row> rows;
   std::set<std::string> areas;
   for (std::size_t i = 0; i < binaries.size(); ++i) {
@@ -33,7 +52,9 @@ std::vector<listed_row> choose_rows(const std::vector<bench_binary>& binaries, c
       areas.insert(row.area);
       const auto& suites = options.suites;
       const bool wanted = suites.empty() || std::find(suites.begin(), suites.end(), row.area) != suites.end();
-      if (!wanted || !tier_is_in(row.tier, options.mode)) continue;
+      if (!wanted) continue;
+      if (!tier_is_in(row.tier, options.mode) && !claimed.contains(parse_row_name(row.name).group()))
+        continue;
       if (filter && !std::regex_search(row.name, *filter)) continue;
       rows.push_back(std::move(row));
     }
@@ -296,6 +317,8 @@ ordered_json session::manifest(const char* status) const {
   }
   ordered_json rows = ordered_json::array();
   for (const listed_row& row : rows_) rows.push_back(row.to_json());
+  ordered_json claims = ordered_json::array();
+  for (const fs::path& file : options_.claims) claims.push_back(file.string());
   const bool running = std::string_view(status) == "running";
   return {{"schema", manifest_schema},
           {"status", status},
@@ -314,6 +337,7 @@ ordered_json session::manifest(const char* status) const {
             {"repetitions", plan_.repetitions},
             {"time_ms", plan_.time_ms},
             {"suites", options_.suites},
+            {"claims", claims},
             {"filter", options_.filter.empty() ? ordered_json(nullptr) : ordered_json(options_.filter)}}},
           {"repetitions_done", done_},
           {"rows", rows},

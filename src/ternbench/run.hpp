@@ -1,6 +1,7 @@
 // The verb `run`: measures, and leaves a run directory.
 //
 // Protocol  1. every binary lists its rows; tier, --suite and --filter choose among them;
+//              --claims adds what claims ask for, whatever its tier, beside the same of every subject;
 //           2. the plan fits repetitions and time per row into the mode's budget;
 //           3. a repetition runs every case once, in shuffled order: one fresh process per case, which measures all
 //              subjects of the case in an order of its own, so that what is compared is measured side by side;
@@ -24,9 +25,10 @@ namespace ternbench {
 
 struct run_options {
   run_mode mode = run_mode::standard;
-  std::vector<std::string> suites;  // areas; empty: all
-  std::string filter;               // regular expression over row names
-  std::string machine;              // default: the CPU model
+  std::vector<std::string> suites;            // areas; empty: all
+  std::string filter;                         // regular expression over row names
+  std::vector<std::filesystem::path> claims;  // files whose claims' rows are measured, too
+  std::string machine;                        // default: the CPU model
   std::filesystem::path out = "results";
   std::filesystem::path bin;
   int repetitions = 0;  // 0: by the plan

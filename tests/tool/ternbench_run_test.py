@@ -63,6 +63,27 @@ class run_test(unittest.TestCase):
             table.setdefault(row["name"], {})[row["repetition_index"]] = row
         return table
 
+    def test_the_rows_that_claims_ask_for(self):
+        def test(row, versus=None):
+            return {"row": row, "metric": "time", "op": "<=", "bound": 1} | ({"versus": versus} if versus else {})
+
+        claim = {"id": "one", "area": "sched", "source": "an article", "claim": "it is so", "figures": {}, "rows": ["sched/*"],
+                 "kind": "absolute", "note": "a note", "test": test("sched/spawn/tern/fibers:1000"), "needs": [],
+                 "conditions": [{"when": "at times", "test": test("sched/memory/pthread", "sched/memory/tern")}]}
+        file = self.folder / "claims.json"
+        file.write_text(json.dumps({"schema": "tern.claims/1", "claims": [claim]}))
+        self.run_tool("--quick", "--repetitions", "2", "--claims", str(file))
+        self.assert_valid()
+        rows = self.rows()
+        self.assertEqual(len(rows), 9 + 3 + 3)  # each of all subjects
+        self.assertIn("sched/spawn/pthread_pool/fibers:1000", rows)
+        self.assertIn("sched/memory/tern", rows)
+        self.assertEqual(self.load("manifest.json")["plan"]["claims"], [str(file)])
+        shutil.rmtree(self.out)
+        done = self.run_tool("--quick", "--claims", str(self.folder / "none.json"), code=1)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertFalse(self.out.exists())
+
     def test_a_good_run(self):
         done = self.run_tool("--quick", "--repetitions", "4", "--seed", "11", "--machine", "Test Box (1)")
         run = self.only_run()
