@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -31,8 +32,11 @@ TERN_NOINLINE void wait_at_the_outer_place(tern::channel<int>& c) {
   asm volatile("");
 }
 
-// Where tests/tool/gdb_fibers_test.py stops the process.
-TERN_NOINLINE void hold_still() { asm volatile(""); }
+// Where tests/tool/gdb_fibers_test.py stops the process, or has it leave a core file.
+TERN_NOINLINE void hold_still() {
+  asm volatile("");
+  if (std::getenv("TERN_TEST_ABORT") != nullptr) std::abort();
+}
 
 }  // namespace dump_cases
 
