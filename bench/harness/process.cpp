@@ -7,27 +7,30 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <string>
 #include <thread>
 
 namespace tern_bench {
 namespace {
 
-// The value of a "VmXxx:   123 kB" line in bytes, or 0.
-std::int64_t status_bytes(const char* text, const char* key) {
-  const char* line = std::strstr(text, key);
-  if (line == nullptr) return 0;
-  long long kib = 0;
-  return std::sscanf(line + std::strlen(key), " %lld", &kib) == 1 ? kib * 1024 : 0;
-}
-
+// What the kernel tells about a process, line by line.
 struct status_text {
   char text[8192] = {};
-  status_text() {
-    std::FILE* file = std::fopen("/proc/self/status", "r");
+  explicit status_text(const char* path = "/proc/self/status") {
+    std::FILE* file = std::fopen(path, "r");
     if (file == nullptr) return;
     const std::size_t got = std::fread(text, 1, sizeof text - 1, file);
     text[got] = '\0';
     std::fclose(file);
+  }
+  // The number of the line that begins with `key`, in bytes where it is in kB; 0 where there is none.
+  std::int64_t number(const char* key) const {
+    const char* line = std::strstr(text, key);
+    if (line == nullptr) return 0;
+    long long value = 0;
+    char unit[3] = {};
+    if (std::sscanf(line + std::strlen(key), " %lld%*[ ]%2s", &value, unit) < 1) return 0;
+    return std::strcmp(unit, "kB") == 0 ? value * 1024 : value;
   }
 };
 
@@ -69,14 +72,18 @@ cpu_set_t first_cpus(int skip, int count) {
 memory_use memory_now() {
   const status_text status;
   memory_use use;
-  use.page_table_bytes = status_bytes(status.text, "VmPTE:");
-  use.resident_bytes = status_bytes(status.text, "VmRSS:") + use.page_table_bytes;
+  use.page_table_bytes = status.number("VmPTE:");
+  use.resident_bytes = status.number("VmRSS:") + use.page_table_bytes;
   return use;
 }
 
 std::int64_t peak_resident_bytes() {
   const status_text status;
-  return status_bytes(status.text, "VmHWM:") + status_bytes(status.text, "VmPTE:");
+  return status.number("VmHWM:") + status.number("VmPTE:");
+}
+
+std::int64_t status_number(pid_t process, const char* key) {
+  return status_text(("/proc/" + std::to_string(process) + "/status").c_str()).number(key);
 }
 
 int usable_cpus() noexcept { return CPU_COUNT(&process_cpus()); }

@@ -1,7 +1,8 @@
-// What the harness asks the OS about this process: memory, CPUs, threads.
+// What the harness asks the OS about processes, this one first of all: memory, CPUs, threads.
 #pragma once
 
 #include <sched.h>
+#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,9 @@ struct memory_use {
 
 /// Highest VmRSS so far (VmHWM) plus VmPTE now.
 [[nodiscard]] std::int64_t peak_resident_bytes();
+
+/// A line of /proc/<process>/status, such as "Threads:", or "VmRSS:" in bytes; 0 where there is none.
+[[nodiscard]] std::int64_t status_number(pid_t process, const char* key);
 
 /// CPUs that this process may run on.
 [[nodiscard]] int usable_cpus() noexcept;

@@ -126,29 +126,22 @@ class bid_book {
 
 template <class S>
 struct bid_session {
-  std::array<char, 1024> in;
-  std::array<char, 1024> out;
+  frame_reader<bid_frame> in;
+  std::array<char, frame_reader<bid_frame>::bytes> out;
   std::size_t end = 0;
-  bid_session() noexcept {}  // NOLINT: the buffers are written before they are read
+  bid_session() noexcept {}  // NOLINT: the buffer is written before it is read
 
   static bid_book<S> world() { return bid_book<S>(); }
-  std::span<char> room() noexcept { return std::span{in}.subspan(end); }
-  bool accept(std::size_t n) noexcept {
-    end += n;
+  std::span<char> room() noexcept { return in.room(); }
+  bool accept(std::size_t n) {
+    in.take(n, [this](bid_frame f) {
+      f.price = f.number == bid_ask ? collections() : bid_book<S>::here->answer(f.number);
+      std::memcpy(out.data() + end, &f, sizeof f);
+      end += sizeof f;
+    });
     return true;
   }
-  std::span<const char> answer() {
-    std::size_t at = 0;
-    for (; end - at >= sizeof(bid_frame); at += sizeof(bid_frame)) {
-      bid_frame f;
-      std::memcpy(&f, in.data() + at, sizeof f);
-      f.price = f.number == bid_ask ? collections() : bid_book<S>::here->answer(f.number);
-      std::memcpy(out.data() + at, &f, sizeof f);
-    }
-    std::memmove(in.data(), in.data() + at, end - at);
-    end -= at;
-    return std::span{out}.first(at);
-  }
+  std::span<const char> answer() noexcept { return std::span{out}.first(std::exchange(end, 0)); }
   static std::uint64_t collections() {
     if constexpr (requires { S::collections(); }) return S::collections();
     return 0;
@@ -165,14 +158,10 @@ struct bidding_shared_ptr : raw_server<bid_session<shared_ptr_subject>> {
   }
 };
 
-struct bidding_go : go_server<echo_session> {
+struct bidding_go : go_server<void> {
   static void serve(int pipe) {
-    dup2(pipe, STDOUT_FILENO);
-    const std::string program = program_folder() + "/go_peer";
-    const std::string what =
-        "bidding:" + std::to_string(bidding_next.live_mb) + ":" + std::to_string(bidding_next.percent);
-    execl(program.c_str(), program.c_str(), "-serve", what.c_str(), static_cast<char*>(nullptr));
-    _exit(1);
+    serve_by_go(
+        pipe, "bidding:" + std::to_string(bidding_next.live_mb) + ":" + std::to_string(bidding_next.percent));
   }
 };
 

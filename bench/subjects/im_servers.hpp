@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <list>
 #include <mutex>
 #include <vector>
@@ -28,8 +27,7 @@ struct im_frame {
   std::uint64_t number = 0;
   std::uint64_t unused = 0;
 };
-inline constexpr std::size_t im_frame_bytes = 32;
-static_assert(sizeof(im_frame) == im_frame_bytes);
+static_assert(sizeof(im_frame) == 32);
 inline constexpr int im_beat_ms = 250;
 
 /// Of the server that is forked next.
@@ -39,27 +37,7 @@ struct im_settings {
 };
 inline im_settings im_next;
 
-/// Bytes that become frames.
-class im_reader {
- public:
-  [[nodiscard]] std::span<char> room() noexcept { return std::span{bytes_}.subspan(end_); }
-  template <class F>
-  void take(std::size_t n, F&& each) {
-    end_ += n;
-    std::size_t at = 0;
-    for (; end_ - at >= im_frame_bytes; at += im_frame_bytes) {
-      im_frame f;
-      std::memcpy(&f, bytes_.data() + at, im_frame_bytes);
-      each(f);
-    }
-    if (at != 0) std::memmove(bytes_.data(), bytes_.data() + at, end_ - at);
-    end_ -= at;
-  }
-
- private:
-  std::array<char, 1024> bytes_;
-  std::size_t end_ = 0;
-};
+using im_reader = frame_reader<im_frame>;
 
 template <class Link, class Mutex>
 struct im_room {
@@ -251,17 +229,8 @@ struct im_raw : server_subject<im_raw> {
   }
 };
 
-struct im_session {
-  static constexpr const char* go_name = "im";
-};
-struct im_session_pinned {
-  static constexpr const char* go_name = "im_pinned";
-};
-struct im_go : go_server<im_session> {
-  static void serve(int pipe) {
-    if (im_next.pinned) go_server<im_session_pinned>::serve(pipe);
-    go_server<im_session>::serve(pipe);
-  }
+struct im_go : go_server<void> {
+  static void serve(int pipe) { serve_by_go(pipe, im_next.pinned ? "im_pinned" : "im"); }
 };
 
 }  // namespace tern_bench

@@ -26,8 +26,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
-#include <fstream>
 #include <memory>
 #include <span>
 #include <stdexcept>
@@ -224,7 +224,14 @@ struct pthread_server : server_subject<pthread_server<Session>> {
   }
 };
 
-/// The Go peer in its other part: -serve serves on a port that it writes to its standard output.
+/// Becomes the Go peer in its other part: it serves `what` on a port that it writes to its standard output.
+[[noreturn]] inline void serve_by_go(int pipe, const std::string& what) {
+  dup2(pipe, STDOUT_FILENO);
+  const std::string program = program_folder() + "/go_peer";
+  execl(program.c_str(), program.c_str(), "-serve", what.c_str(), static_cast<char*>(nullptr));
+  _exit(1);
+}
+
 template <class Session>
 struct go_server : server_subject<go_server<Session>> {
   static constexpr const char* name = "go";
@@ -235,12 +242,7 @@ struct go_server : server_subject<go_server<Session>> {
                ? ""
                : "no Go program beside this one: there was no Go toolchain for this machine at build time";
   }
-  static void serve(int pipe) {
-    dup2(pipe, STDOUT_FILENO);
-    const std::string program = program_folder() + "/go_peer";
-    execl(program.c_str(), program.c_str(), "-serve", Session::go_name, static_cast<char*>(nullptr));
-    _exit(1);
-  }
+  static void serve(int pipe) { serve_by_go(pipe, Session::go_name); }
 };
 
 /// A subject's server in a child of this process, on the first usable CPU, until this object ends.
@@ -273,8 +275,10 @@ class server_process {
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   /// Its resident memory and page tables; what the kernel keeps per socket is not in it.
-  [[nodiscard]] double resident_bytes() const { return (status("VmRSS:") + status("VmPTE:")) * 1024; }
-  [[nodiscard]] double threads() const { return status("Threads:"); }
+  [[nodiscard]] double resident_bytes() const {
+    return static_cast<double>(status_number(child_, "VmRSS:") + status_number(child_, "VmPTE:"));
+  }
+  [[nodiscard]] double threads() const { return static_cast<double>(status_number(child_, "Threads:")); }
   /// CPU time that it has used.
   [[nodiscard]] double cpu_seconds() const noexcept {
     timespec t{};
@@ -305,12 +309,6 @@ class server_process {
   }
 
  private:
-  double status(const std::string& key) const {
-    std::ifstream status("/proc/" + std::to_string(child_) + "/status");
-    for (std::string line; std::getline(status, line);)
-      if (line.starts_with(key)) return std::strtod(line.c_str() + key.size(), nullptr);
-    return 0;
-  }
   void end() noexcept {
     if (child_ <= 0) return;
     kill(child_, SIGKILL);
@@ -390,6 +388,73 @@ class connected_clients {
   double cpu_first_ = 0;
   std::vector<int> files_;
 };
+
+/// Which of some clients' connections have something to read.
+class readable_set {
+ public:
+  template <class S>
+  explicit readable_set(const connected_clients<S>& clients) {
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+      epoll_event e{};
+      e.events = EPOLLIN;
+      e.data.u64 = i;
+      if (epoll_ctl(set_, EPOLL_CTL_ADD, clients[i], &e) != 0) throw std::runtime_error("epoll_ctl failed");
+    }
+  }
+  readable_set(const readable_set&) = delete;
+  readable_set& operator=(const readable_set&) = delete;
+  ~readable_set() { close(set_); }
+  /// f(i) for those that have something now; does not wait.
+  template <class F>
+  void for_each_ready(F&& f) const {
+    std::array<epoll_event, 64> events;
+    const int n = epoll_wait(set_, events.data(), static_cast<int>(events.size()), 0);
+    for (int k = 0; k < n; ++k) f(static_cast<std::size_t>(events[static_cast<std::size_t>(k)].data.u64));
+  }
+
+ private:
+  int set_ = epoll_create1(EPOLL_CLOEXEC);
+};
+
+/// Bytes of a stream that become frames, which are copied as they are.
+template <class Frame>
+class frame_reader {
+ public:
+  static constexpr std::size_t bytes = 1024;
+  frame_reader() noexcept {}  // NOLINT: the bytes are written before they are read
+  /// Where the next ones are read to.
+  [[nodiscard]] std::span<char> room() noexcept { return std::span{bytes_}.subspan(end_); }
+  /// n have come: each(frame) for those that are whole.
+  template <class F>
+  void take(std::size_t n, F&& each) {
+    end_ += n;
+    std::size_t at = 0;
+    for (; end_ - at >= sizeof(Frame); at += sizeof(Frame)) {
+      Frame f;
+      std::memcpy(&f, bytes_.data() + at, sizeof f);
+      each(f);
+    }
+    if (at != 0) std::memmove(bytes_.data(), bytes_.data() + at, end_ - at);
+    end_ -= at;
+  }
+  /// Takes what a client has now; throws where the connection has ended.
+  template <class F>
+  void receive(int fd, F&& each) {
+    const ssize_t n = recv(fd, room().data(), room().size(), 0);
+    if (n <= 0) throw std::runtime_error("a connection has ended");
+    take(static_cast<std::size_t>(n), each);
+  }
+
+ private:
+  std::array<char, bytes> bytes_;
+  std::size_t end_ = 0;
+};
+
+template <class Frame>
+void send_frame(int fd, const Frame& f) {
+  if (send(fd, &f, sizeof f, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof f))
+    throw std::runtime_error("a message was not sent");
+}
 
 template <class Session>
 using servers =

@@ -68,9 +68,9 @@ static counts count_file(int file) {
     read_pieces(file, pieces);
     pieces.close();
   });
-  const unsigned width = std::max(1u, std::thread::hardware_concurrency());
+  const int width = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   counting.add(width);
-  for (unsigned i = 0; i < width; ++i)
+  for (int i = 0; i < width; ++i)
     stages.spawn([&] {
       while (auto piece = pieces.receive()) parts.send(count_words(*piece));
       counting.done();

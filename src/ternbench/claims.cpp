@@ -411,8 +411,9 @@ exit_code claims(const claims_options& options) {
   std::vector<answered_claim> answers = answer_claims(run, known);
   const std::string summary = summary_of(answers);  // of all, whatever is shown
   if (options.surprises > 0) {
-    std::stable_sort(answers.begin(), answers.end(), [](const answered_claim& a, const answered_claim& b) {
-      return a.surprise() > b.surprise();
+    std::sort(answers.begin(), answers.end(), [](const answered_claim& a, const answered_claim& b) {
+      const double first = a.surprise(), second = b.surprise();
+      return first != second ? first > second : a.of < b.of;  // as they stand in the files
     });
     const auto end = std::find_if(answers.begin(), answers.end(),
                                   [](const answered_claim& a) { return a.surprise() <= 0; });

@@ -57,8 +57,8 @@ std::vector<const judged_row*> rows_with(const judgement& j, verdict v) {
   for (const judged_row& row : j.rows) {
     if (row.is == v) out.push_back(&row);
   }
-  std::stable_sort(out.begin(), out.end(), [](const judged_row* a, const judged_row* b) {
-    return a->change.estimate > b->change.estimate;
+  std::sort(out.begin(), out.end(), [](const judged_row* a, const judged_row* b) {
+    return a->change.estimate != b->change.estimate ? a->change.estimate > b->change.estimate : a < b;
   });
   return out;
 }

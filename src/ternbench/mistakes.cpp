@@ -10,7 +10,7 @@
 namespace ternbench {
 
 void mistakes::add(const std::string& pointer, const std::string& what) {
-  found_.emplace_back(line_of(text_, pointer), pointer + ": " + what);
+  found_.emplace(line_of(text_, pointer), pointer + ": " + what);
 }
 
 void mistakes::add_schema_errors(const std::vector<std::string>& errors) {
@@ -39,8 +39,6 @@ void mistakes::add_schema_errors(const std::vector<std::string>& errors) {
 
 void mistakes::end() {
   if (found_.empty()) return;
-  std::stable_sort(found_.begin(), found_.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
   std::string all;
   for (const auto& [line, what] : found_)
     all += fmt::format("{}{}:{}: {}", all.empty() ? "" : "\n", label_, line, what);

@@ -1,6 +1,7 @@
 // What is wrong with a file that a user writes: every mistake at once, each with its line.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,7 +24,7 @@ class mistakes {
  private:
   std::string label_;
   std::string_view text_;
-  std::vector<std::pair<std::size_t, std::string>> found_;
+  std::multimap<std::size_t, std::string> found_;  // by line, then as they came
 };
 
 }  // namespace ternbench

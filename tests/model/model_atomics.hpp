@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -70,13 +71,14 @@ class atomic : private location {
                              const site& s = site::current()) {
     return compare_exchange_strong(e, v, o, failure_of(o), s);
   }
+  using step = std::conditional_t<std::is_pointer_v<T>, std::ptrdiff_t, T>;
   template <class D>
   T fetch_add(D d, memory_order o = memory_order_seq_cst, const site& s = site::current()) {
-    return rmw("fetch_add", o, s, [&](T old) { return static_cast<T>(old + d); });
+    return rmw("fetch_add", o, s, [&](T old) { return static_cast<T>(old + static_cast<step>(d)); });
   }
   template <class D>
   T fetch_sub(D d, memory_order o = memory_order_seq_cst, const site& s = site::current()) {
-    return rmw("fetch_sub", o, s, [&](T old) { return static_cast<T>(old - d); });
+    return rmw("fetch_sub", o, s, [&](T old) { return static_cast<T>(old - static_cast<step>(d)); });
   }
   T fetch_or(T v, memory_order o = memory_order_seq_cst, const site& s = site::current()) {
     return rmw("fetch_or", o, s, [&](T old) { return static_cast<T>(old | v); });

@@ -211,7 +211,7 @@ struct claim_model {
 
 TEST(claim_model, one_winner) { expect_holds<claim_model>({.preemptions = 3}); }
 
-constexpr options mutant_options{.preemptions = 3, .timeouts = 1, .max_schedules = 200'000};
+const options mutant_options{.preemptions = 3, .timeouts = 1, .max_schedules = 200'000};
 
 TEST(mutex_model, mutants) {
   expect_mutants_caught<mutex_model<2, 1, 0>, mutex_late_model, mutex_model<2, 1, 1>, mutex_model<1, 1, 0, 1>,

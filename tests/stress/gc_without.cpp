@@ -7,7 +7,10 @@
 TEST(gc_without, is_noticed) {
   gc_workload::options o;
   o.assist = true;
-  const unsigned seeds = gc_workload::seeds_until_loss(o);
+  // One or two are the rule, 17 the most that was seen, on a machine that starved threads of their CPU.
+  constexpr unsigned most = 200;
+  const unsigned seeds = gc_workload::seeds_until_loss(most, o);
   RecordProperty("seeds", static_cast<int>(seeds));
   std::printf("noticed after %u seed(s)\n", seeds);
+  EXPECT_NE(seeds, 0u) << most << " seeds ran without a loss";
 }

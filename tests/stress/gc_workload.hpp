@@ -357,11 +357,10 @@ inline result run_seed(std::uint64_t seed, const options& o) {
 }
 
 // For a build with a part of the collector left out: runs seeds, each in a process of its own, until one shows a loss (or crashes,
-// which a loss may do). Returns how many seeds it took. Without end where none shows one, which the test's time limit ends: how many are
-// likely to be enough hangs on how the machine interleaves threads.
-inline unsigned seeds_until_loss(const options& o) {
+// which a loss may do). Returns how many seeds it took, 0 if none of `most` did.
+inline unsigned seeds_until_loss(unsigned most, const options& o) {
   const std::uint64_t first = tern_test::seed();
-  for (unsigned i = 0;; ++i) {
+  for (unsigned i = 0; i < most; ++i) {
     std::fflush(stdout);
     const pid_t child = ::fork();
     if (child == 0) {
@@ -381,6 +380,7 @@ inline unsigned seeds_until_loss(const options& o) {
       return i + 1;
     }
   }
+  return 0;
 }
 
 }  // namespace gc_workload

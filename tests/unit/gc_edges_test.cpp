@@ -275,7 +275,7 @@ TEST(gc_edges, the_world_stops_while_fibers_fight_for_a_channel) {
 }
 
 TEST(gc_edges, a_fork_child_owes_nothing_to_the_cycle_of_its_parent) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   reached_stage = 0;
   int status = -1;
   std::thread forker{[&status] {
@@ -313,7 +313,7 @@ TEST(gc_edges, a_fork_child_owes_nothing_to_the_cycle_of_its_parent) {
 }
 
 TEST(gc_edges, a_fork_child_finds_none_of_the_locks_held) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own locks may be held at a fork";
   on_thread([] {
     gc::attach_thread attached;
@@ -349,7 +349,7 @@ TEST(gc_edges, a_fork_child_finds_none_of_the_locks_held) {
 
 // While others allocate, destroy and collect.
 TEST(gc_edges, fork_children_of_a_busy_heap_make_objects) {
-  if (tern::detail::tsan_build) GTEST_SKIP() << "a fork of several threads";
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan lets no child of a threaded process go on";
   if (tern_test::is_emulated()) GTEST_SKIP() << "the emulator's own locks may be held at a fork";
   std::atomic<bool> stop{false};
   std::vector<std::thread> busy;

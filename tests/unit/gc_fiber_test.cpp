@@ -188,7 +188,7 @@ TEST_P(gc_fiber, a_fiber_resumed_elsewhere_takes_its_roots_along) {
   EXPECT_EQ(v.lost(), 0u);
 }
 
-// The same as for plain threads: the marker is held until fibers on every processor have allocated and stored.
+// The same as for plain threads: the marker is held for a second, and until fibers on every processor have allocated and stored.
 TEST_P(gc_fiber, every_fiber_goes_on_while_the_marker_is_held) {
   tern::runtime rt{{.processors = GetParam()}};
   rt.run([&] {
@@ -200,18 +200,19 @@ TEST_P(gc_fiber, every_fiber_goes_on_while_the_marker_is_held) {
       n.spawn([&] {
         node* mine = gc::make<node>();
         while (!holding) tern::this_thread::yield();
-        for (int i = 0; i < 2000; ++i) {
+        for (int i = 0; i < 2000 || holding; ++i) {
           mine->next = gc::make<node>();
           if (i % 100 == 99) tern::this_thread::yield();
+          if (i == 1999) ++done;
         }
-        ++done;
-        while (holding) tern::this_thread::yield();
       });
     tern::detail::gc::testing.mark_quantum = 100;
     tern::detail::gc::testing.at = &hold_marker;
     hold_next = true;
     // Plain: this fiber's processor must not sit in collect().
     std::thread collecting{[] { gc::collect(); }};
+    while (!holding) tern::this_thread::sleep_for(1ms);
+    tern::this_thread::sleep_for(1s);
     while (done != count)
       tern::this_thread::sleep_for(1ms);  // for ever, if the marker keeps one of them from its work
     holding = false;

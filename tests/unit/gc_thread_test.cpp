@@ -132,7 +132,7 @@ TEST(gc_thread, without_managed_access_lets_a_cycle_pass) {
   });
 }
 
-// The collector is concurrent in truth: its marker is held in the middle of marking until every mutator has gone on.
+// The collector is concurrent in truth: its marker is held in the middle of marking for a second, and until every mutator has gone on.
 TEST(gc_thread, every_mutator_goes_on_while_the_marker_is_held) {
   gc::handle<node> list;
   on_thread([&] {
@@ -144,26 +144,26 @@ TEST(gc_thread, every_mutator_goes_on_while_the_marker_is_held) {
   });
   constexpr int count = 3;
   std::atomic<int> done{0};
-  const auto pass_while = [](bool held) {
-    while (holding == held) {
-      gc::safepoint();
-      std::this_thread::yield();
-    }
-  };
   std::vector<std::thread> threads;
   for (int t = 0; t < count; ++t)
     threads.emplace_back([&] {
       node* mine = gc::make<node>();
-      pass_while(false);
-      // Far more than the rest of a bin: they refill and store while it is held.
-      for (int i = 0; i < 5000; ++i) mine->next = gc::make<node>();
-      ++done;
-      pass_while(true);
+      while (!holding) {
+        gc::safepoint();
+        std::this_thread::yield();
+      }
+      // 5,000 are far more than the rest of a bin: they refill and store while it is held.
+      for (int i = 0; i < 5000 || holding; ++i) {
+        mine->next = gc::make<node>();
+        if (i == 4999) ++done;
+      }
     });
   tern::detail::gc::testing.mark_quantum = 100;
   tern::detail::gc::testing.at = &hold_marker;
   hold_next = true;
   std::thread collecting{[] { gc::collect(); }};
+  while (!holding) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::seconds(1));
   while (done != count) std::this_thread::yield();  // for ever, if the marker keeps one of them from its work
   holding = false;
   collecting.join();

@@ -26,6 +26,7 @@ T opaque(T value) {
   asm volatile("" : "+r"(value));
   return value;
 }
+std::size_t opaque(int size) { return opaque(static_cast<std::size_t>(size)); }
 
 bool is_aligned(const void* p, std::size_t a) { return reinterpret_cast<std::uintptr_t>(p) % a == 0; }
 

@@ -9,11 +9,6 @@
 //                client spins on the second one: on a machine with two it shares the caches and the kernel with the server.
 // Also           missed: the share of requests whose answer took longer than 10 ms. collections: cycles while the row ran. rss_bytes: the server's
 //                resident memory and page tables at its end. cpu_time is the server's, the collector included.
-#include <sys/epoll.h>
-
-#include <array>
-#include <cstring>
-
 #include "bench/subjects/bidding_servers.hpp"
 
 namespace tern_bench {
@@ -25,19 +20,12 @@ class bidding {
   static constexpr bool evolves = true;
 
   explicit bidding(const row_params& p)
-      : period_ns_(1'000'000'000 / p["rate"]), batch_(prepare(p)), clients_(connections), got_(connections) {
-    set_ = epoll_create1(EPOLL_CLOEXEC);
-    for (std::size_t i = 0; i < connections; ++i) {
-      epoll_event e{};
-      e.events = EPOLLIN;
-      e.data.u64 = i;
-      if (epoll_ctl(set_, EPOLL_CTL_ADD, clients_[i], &e) != 0) throw std::runtime_error("epoll_ctl failed");
-    }
-    collections_before_ = collections();
-  }
-  bidding(const bidding&) = delete;
-  bidding& operator=(const bidding&) = delete;
-  ~bidding() { close(set_); }
+      : period_ns_(1'000'000'000 / p["rate"]),
+        batch_(prepare(p)),
+        clients_(connections),
+        readers_(connections),
+        ready_(clients_),
+        collections_before_(collections()) {}
   static std::string unfit(const row_params&) {
     return usable_cpus() < 2 ? "needs 2 processors, this host has 1" : "";
   }
@@ -59,19 +47,18 @@ class bidding {
       if (now > give_up) throw std::runtime_error("an answer did not come");
       const std::int64_t intended = start + static_cast<std::int64_t>(sent) * period_ns_;
       if (sent < batch_ && now >= intended) {
-        ask(sent % connections, {.intended = intended, .number = sent});
+        send_frame(clients_[sent % connections], bid_frame{.intended = intended, .number = sent});
         ++sent;
       }
-      std::array<epoll_event, 64> events{};
-      const int n = epoll_wait(set_, events.data(), static_cast<int>(events.size()), 0);
-      for (int i = 0; i < n; ++i)
-        take(events[static_cast<std::size_t>(i)].data.u64, [&](const bid_frame& f) {
+      ready_.for_each_ready([&](std::size_t i) {
+        readers_[i].receive(clients_[i], [&](const bid_frame& f) {
           const std::int64_t took = now_ns() - f.intended;
           latencies.record(took);
           if (took > deadline_ns) ++missed_;
           sum += fold(0, f.number * 31 + f.price);  // in any order
           ++answered;
         });
+      });
     }
     asked_ += batch_;
     clients_.count(batch_);
@@ -87,10 +74,6 @@ class bidding {
  private:
   static constexpr std::size_t connections = 64;
   static constexpr std::int64_t deadline_ns = 10'000'000;
-  struct partial {
-    std::array<char, 1024> bytes{};
-    std::size_t count = 0;
-  };
 
   static std::uint64_t batch_of(const row_params& p) { return static_cast<std::uint64_t>(p["rate"] / 4); }
   // Before the server is forked.
@@ -99,31 +82,12 @@ class bidding {
     bidding_next.percent = static_cast<unsigned>(p["percent"]);
     return batch_of(p);
   }
-  void ask(std::size_t connection, const bid_frame& f) {
-    if (send(clients_[connection], &f, sizeof f, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof f))
-      throw std::runtime_error("a request was not sent");
-  }
-  template <class F>
-  void take(std::size_t connection, F&& each) {
-    partial& c = got_[connection];
-    const ssize_t k = recv(clients_[connection], c.bytes.data() + c.count, c.bytes.size() - c.count, 0);
-    if (k <= 0) throw std::runtime_error("a connection has ended");
-    c.count += static_cast<std::size_t>(k);
-    std::size_t at = 0;
-    for (; c.count - at >= sizeof(bid_frame); at += sizeof(bid_frame)) {
-      bid_frame f;
-      std::memcpy(&f, c.bytes.data() + at, sizeof f);
-      each(f);
-    }
-    std::memmove(c.bytes.data(), c.bytes.data() + at, c.count - at);
-    c.count -= at;
-  }
   std::uint64_t collections() {
-    ask(0, {.number = bid_ask});
+    send_frame(clients_[0], bid_frame{.number = bid_ask});
     std::uint64_t count = 0;
     bool told = false;
     while (!told)
-      take(0, [&](const bid_frame& f) {
+      readers_[0].receive(clients_[0], [&](const bid_frame& f) {
         told = true;
         count = f.price;
       });
@@ -133,9 +97,9 @@ class bidding {
   std::int64_t period_ns_;
   std::uint64_t batch_;
   connected_clients<S> clients_;
-  std::vector<partial> got_;
-  int set_ = -1;
-  std::uint64_t collections_before_ = 0;
+  std::vector<frame_reader<bid_frame>> readers_;
+  readable_set ready_;
+  std::uint64_t collections_before_;
   std::uint64_t missed_ = 0;
   std::uint64_t asked_ = 0;
 };

@@ -4,11 +4,6 @@
 //                connections in turn, whether earlier ones have come back or not; latency is from the *intended* start until
 //                the whole answer has been read. The row's time is the mean latency.
 // Kept equal     as in scenario/echo. The client spins on the second CPU. The connections' order of answers is that of the messages.
-#include <sys/epoll.h>
-
-#include <array>
-#include <cstring>
-
 #include "bench/subjects/servers.hpp"
 
 namespace tern_bench {
@@ -20,18 +15,10 @@ class echo_latency {
   static constexpr bool evolves = true;
 
   explicit echo_latency(const row_params& p)
-      : period_ns_(1'000'000'000 / p["rate"]), clients_(p.size_of("connections")), got_(clients_.size()) {
-    set_ = epoll_create1(EPOLL_CLOEXEC);
-    for (std::size_t i = 0; i < clients_.size(); ++i) {
-      epoll_event e{};
-      e.events = EPOLLIN;
-      e.data.u64 = i;
-      if (epoll_ctl(set_, EPOLL_CTL_ADD, clients_[i], &e) != 0) throw std::runtime_error("epoll_ctl failed");
-    }
-  }
-  echo_latency(const echo_latency&) = delete;
-  echo_latency& operator=(const echo_latency&) = delete;
-  ~echo_latency() { close(set_); }
+      : period_ns_(1'000'000'000 / p["rate"]),
+        clients_(p.size_of("connections")),
+        readers_(clients_.size()),
+        ready_(clients_) {}
   static std::string unfit(const row_params& p) {
     return usable_cpus() < 2 ? "needs 2 processors, this host has 1"
                              : unfit_for_connections(p["connections"]);
@@ -50,51 +37,36 @@ class echo_latency {
     while (answered < batch) {
       const std::int64_t now = now_ns();
       if (now > give_up) throw std::runtime_error("an answer did not come");
-      if (sent < batch && now >= start + static_cast<std::int64_t>(sent) * period_ns_) {
-        std::array<char, message> m{};
-        const std::int64_t intended = start + static_cast<std::int64_t>(sent) * period_ns_;
-        std::memcpy(m.data(), &intended, sizeof intended);
-        std::memcpy(m.data() + sizeof intended, &sent, sizeof sent);
-        if (send(clients_[sent % clients_.size()], m.data(), m.size(), MSG_NOSIGNAL) !=
-            static_cast<ssize_t>(m.size()))
-          throw std::runtime_error("a message was not sent");
+      const std::int64_t intended = start + static_cast<std::int64_t>(sent) * period_ns_;
+      if (sent < batch && now >= intended) {
+        send_frame(clients_[sent % clients_.size()], message{.intended = intended, .number = sent});
         ++sent;
       }
-      std::array<epoll_event, 64> events{};
-      const int n = epoll_wait(set_, events.data(), static_cast<int>(events.size()), 0);
-      for (int i = 0; i < n; ++i) {
-        partial& c = got_[events[static_cast<std::size_t>(i)].data.u64];
-        const ssize_t k = recv(clients_[events[static_cast<std::size_t>(i)].data.u64],
-                               c.bytes.data() + c.count, message - c.count, MSG_DONTWAIT);
-        if (k <= 0) throw std::runtime_error("a connection has ended");
-        c.count += static_cast<std::size_t>(k);
-        if (c.count != message) continue;
-        c.count = 0;
-        std::int64_t intended = 0;
-        std::uint64_t number = 0;
-        std::memcpy(&intended, c.bytes.data(), sizeof intended);
-        std::memcpy(&number, c.bytes.data() + sizeof intended, sizeof number);
-        latencies.record(now_ns() - intended);
-        sum += fold(0, number);  // in any order
-        ++answered;
-      }
+      ready_.for_each_ready([&](std::size_t i) {
+        readers_[i].receive(clients_[i], [&](const message& m) {
+          latencies.record(now_ns() - m.intended);
+          sum += fold(0, m.number);  // in any order
+          ++answered;
+        });
+      });
     }
     return sum;
   }
   void finish(measurement& m) { m.counters["server_cpu_seconds"] = clients_.cpu_seconds(); }
 
  private:
-  static constexpr std::size_t message = 64;
   static constexpr std::uint64_t batch = 2000;
-  struct partial {
-    std::array<char, message> bytes{};
-    std::size_t count = 0;
+  struct message {
+    std::int64_t intended = 0;
+    std::uint64_t number = 0;
+    std::uint64_t unused[6] = {};
   };
+  static_assert(sizeof(message) == 64);
 
   std::int64_t period_ns_;
   connected_clients<S> clients_;
-  std::vector<partial> got_;
-  int set_ = -1;
+  std::vector<frame_reader<message>> readers_;
+  readable_set ready_;
 };
 
 const registration<echo_latency, servers<echo_session>> echo_latency_registered{{

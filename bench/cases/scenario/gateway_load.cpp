@@ -10,9 +10,6 @@
 //                own delay is part of the latency, and late_p99 says how much.
 // Also           qps: answers per second of the spells; offered_qps: the rate. late_p99: of the time from a request's intended start until it left (ns).
 //                bytes_per_op as in scenario/gateway. cpu_time is the server's.
-#include <sys/epoll.h>
-
-#include <array>
 #include <deque>
 
 #include "bench/cases/scenario/gateway.hpp"
@@ -26,14 +23,10 @@ class gateway_load {
   static constexpr bool evolves = true;
 
   explicit gateway_load(const row_params& p)
-      : clients_(p.size_of("connections")), under_way_(clients_.size()), batch_(10 * clients_.size()) {
-    set_ = epoll_create1(EPOLL_CLOEXEC);
-    for (std::size_t i = 0; i < clients_.size(); ++i) {
-      epoll_event e{};
-      e.events = EPOLLIN;
-      e.data.u64 = i;
-      if (epoll_ctl(set_, EPOLL_CTL_ADD, clients_[i], &e) != 0) throw std::runtime_error("epoll_ctl failed");
-    }
+      : clients_(p.size_of("connections")),
+        ready_(clients_),
+        under_way_(clients_.size()),
+        batch_(10 * clients_.size()) {
     closed_round();
     const std::int64_t begin = now_ns();
     std::int64_t end = begin;
@@ -48,9 +41,6 @@ class gateway_load {
         static_cast<double>(end - begin) * 1e-9 / static_cast<double>(rounds * clients_.size());
     rate_ = static_cast<double>(p["load"]) / 100 / each;
   }
-  gateway_load(const gateway_load&) = delete;
-  gateway_load& operator=(const gateway_load&) = delete;
-  ~gateway_load() { close(set_); }
   static std::string unfit(const row_params& p) {
     if (usable_cpus() < 2) return "needs 2 processors, this host has 1";
     return unfit_for_connections(p["connections"]);
@@ -84,16 +74,13 @@ class gateway_load {
         late_.record(now - intended(sent));
         ++sent;
       }
-      std::array<epoll_event, 64> events{};
-      const int n = epoll_wait(set_, events.data(), static_cast<int>(events.size()), 0);
-      for (int e = 0; e < n; ++e) {
-        const std::size_t i = events[static_cast<std::size_t>(e)].data.u64;
+      ready_.for_each_ready([&](std::size_t i) {
         take(i, [&](std::uint64_t number) {
           latencies.record(now_ns() - intended(number));
           sum += fold(0, number);  // in any order
           ++answered;
         });
-      }
+      });
     }
     spell_seconds_ += static_cast<double>(now_ns() - start) * 1e-9;
     spells_ += 1;
@@ -136,10 +123,10 @@ class gateway_load {
   }
 
   connected_clients<S> clients_;
+  readable_set ready_;
   std::vector<connection> under_way_;
   std::uint64_t batch_;
   std::string answer_;
-  int set_ = -1;
   double rate_ = 0;
   int runs_ = 0;
   double spell_seconds_ = 0;

@@ -9,7 +9,10 @@
 //                is the server's.
 // Limits         C descriptors in the server and in the client: where RLIMIT_NOFILE does not allow them the row is skipped.
 #include <array>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "bench/subjects/servers.hpp"
 

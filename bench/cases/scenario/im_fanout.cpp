@@ -10,9 +10,6 @@
 //                fibers), and with runtime.LockOSThread in each goroutine (a thread for each). pthread and raw have threads anyway.
 // Also           os_threads: of the server. bytes_per_op: growth of the server's resident memory and page tables per connection.
 //                heartbeats: that came while the row ran. cpu_time is the server's.
-#include <array>
-#include <cstring>
-
 #include "bench/subjects/im_servers.hpp"
 
 namespace tern_bench {
@@ -28,24 +25,16 @@ class im_fanout {
         period_ns_(1'000'000'000 / p["rate"]),
         batch_(prepare(p)),
         clients_(p.size_of("connections")),
-        readers_(clients_.size()) {
-    set_ = epoll_create1(EPOLL_CLOEXEC);
-    for (std::size_t i = 0; i < clients_.size(); ++i) {
-      epoll_event e{};
-      e.events = EPOLLIN;
-      e.data.u64 = i;
-      if (epoll_ctl(set_, EPOLL_CTL_ADD, clients_[i], &e) != 0) throw std::runtime_error("epoll_ctl failed");
-      say(i, {.kind = im_kind::join, .room = static_cast<std::uint32_t>(i / fan_)});
-    }
+        readers_(clients_.size()),
+        ready_(clients_) {
+    for (std::size_t i = 0; i < clients_.size(); ++i)
+      send_frame(clients_[i], im_frame{.kind = im_kind::join, .room = static_cast<std::uint32_t>(i / fan_)});
     const std::int64_t give_up = now_ns() + 20'000'000'000;
     while (joined_ < clients_.size()) {
       if (now_ns() > give_up) throw std::runtime_error("not all could join");
       poll(nullptr);
     }
   }
-  im_fanout(const im_fanout&) = delete;
-  im_fanout& operator=(const im_fanout&) = delete;
-  ~im_fanout() { close(set_); }
   static std::string unfit(const row_params& p) {
     if (usable_cpus() < 2) return "needs 2 processors, this host has 1";
     if (const std::string why = unfit_for_connections(p["connections"]); !why.empty()) return why;
@@ -66,7 +55,8 @@ class im_fanout {
       if (now > give_up) throw std::runtime_error("a message did not arrive");
       const std::int64_t intended = start + static_cast<std::int64_t>(sent) * period_ns_;
       if (sent < batch_ && now >= intended) {
-        say(sent % clients_.size(), {.kind = im_kind::say, .intended = intended, .number = sent});
+        send_frame(clients_[sent % clients_.size()],
+                   im_frame{.kind = im_kind::say, .intended = intended, .number = sent});
         ++sent;
       }
       poll(&latencies);
@@ -91,19 +81,9 @@ class im_fanout {
     im_next.rooms = (p.size_of("connections") + fan_ - 1) / fan_;
     return batch_of(p);
   }
-  void say(std::size_t connection, const im_frame& f) {
-    if (send(clients_[connection], &f, sizeof f, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof f))
-      throw std::runtime_error("a message was not sent");
-  }
   void poll(histogram* latencies) {
-    std::array<epoll_event, 64> events{};
-    const int n = epoll_wait(set_, events.data(), static_cast<int>(events.size()), 0);
-    for (int i = 0; i < n; ++i) {
-      const std::size_t from = events[static_cast<std::size_t>(i)].data.u64;
-      im_reader& reader = readers_[from];
-      const ssize_t got = recv(clients_[from], reader.room().data(), reader.room().size(), MSG_DONTWAIT);
-      if (got <= 0) throw std::runtime_error("a connection has ended");
-      reader.take(static_cast<std::size_t>(got), [&](const im_frame& f) {
+    ready_.for_each_ready([&](std::size_t from) {
+      readers_[from].receive(clients_[from], [&](const im_frame& f) {
         if (f.kind == im_kind::beat) ++beats_;
         if (f.kind == im_kind::join) ++joined_;
         if (f.kind != im_kind::say || latencies == nullptr) return;
@@ -112,7 +92,7 @@ class im_fanout {
         sum_ += fold(0, f.number * 1'000'003 + from / fan_);
         ++delivered_;
       });
-    }
+    });
   }
 
   std::size_t fan_;
@@ -120,7 +100,7 @@ class im_fanout {
   std::uint64_t batch_;
   connected_clients<S> clients_;
   std::vector<im_reader> readers_;
-  int set_ = -1;
+  readable_set ready_;
   std::size_t joined_ = 0;
   std::uint64_t delivered_ = 0;
   std::uint64_t beats_ = 0;

@@ -16,12 +16,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 
 #include "bench/harness/host_facts.hpp"
+#include "bench/harness/process.hpp"
 #include "bench/subjects/go_peer.hpp"
 #include "bench/subjects/pthread.hpp"
 
@@ -100,12 +99,7 @@ class started {
     }
     return text;
   }
-  [[nodiscard]] double status_bytes(const char* key) const {
-    std::ifstream status("/proc/" + std::to_string(child_) + "/status");
-    for (std::string line; std::getline(status, line);)
-      if (line.starts_with(key)) return std::strtod(line.c_str() + std::string(key).size(), nullptr) * 1024;
-    return 0;
-  }
+  [[nodiscard]] std::int64_t status(const char* key) const { return status_number(child_, key); }
   void finish() {
     if (input_ >= 0) close(std::exchange(input_, -1));
     int status = -1;
@@ -159,8 +153,8 @@ class startup_hello {
     if (runs_ > 1) m.cpu_seconds = cpu_seconds_of_children() - cpu_before_;
     started hello(program_, true);
     if (hello.line() != "hello\n") throw std::runtime_error("a program has not printed its line");
-    m.counters["rss_bytes"] = hello.status_bytes("VmHWM:") + hello.status_bytes("VmPTE:");
-    m.counters["rss_file_bytes"] = hello.status_bytes("RssFile:");
+    m.counters["rss_bytes"] = static_cast<double>(hello.status("VmHWM:") + hello.status("VmPTE:"));
+    m.counters["rss_file_bytes"] = static_cast<double>(hello.status("RssFile:"));
     hello.finish();
     struct stat info{};
     if (stat(program_.c_str(), &info) == 0) m.counters["binary_bytes"] = static_cast<double>(info.st_size);

@@ -31,7 +31,7 @@ TERN_COLD inline void shade_foreign(std::uintptr_t word) noexcept {
   if (is_barrier_on()) shade_foreign_locked(word);
 }
 
-// Not inlined twice over: what has been shaded lately is to cost no more than a call and a look, and neither is cold while a cycle marks.
+// Apart from shade_slow(), whose usual way is short and needs no frame so. Neither is cold: while a cycle marks every store comes here.
 TERN_NOINLINE inline void shade_unseen(mutator& m, std::uintptr_t word) noexcept {
   const runtime_scope in{m};
   // A safepoint, for mutators that store and never allocate: before the shading, since a cycle may end and the next begin in it.
