@@ -126,7 +126,9 @@ class channel_base {
   friend class select_engine;
   friend struct channel_tasks;
 
-  explicit channel_base(std::size_t capacity) noexcept : capacity_{capacity} {}
+  explicit channel_base(std::size_t capacity) noexcept : capacity_{capacity} {
+    static_assert(offsetof(channel_base, count_) - offsetof(channel_base, guard_) >= 128);
+  }
 
   // Requires: guard_. The first node that is still to be had, which then is the caller's.
   static channel_node* take_claimed(node_list& l) noexcept {
@@ -195,12 +197,18 @@ class channel_base {
     return count_.load(memory_order_relaxed) != capacity_ || closed_.load(memory_order_relaxed);
   }
 
+  // Who polls a buffered channel reads count_ and closed_ alone. They lie 128 bytes behind guard_, and so on another line, and another
+  // pair of lines, wherever the channel lies: on the line of guard_ each look takes it from whoever is inside. Two fibers that poll for
+  // each other's messages (ping_pong/spinning:1) take half of the time for it on an EPYC, and a seventh more on a Xeon.
   mutable spin_lock<> guard_;
-  atomic<bool> closed_{false};  // written under guard_
+  node_list receivers_;  // guard_
+  node_list senders_;    // guard_
   const std::size_t capacity_;
+  void* ring_ = nullptr;  // room for capacity_ values
+  std::size_t head_ = 0;  // index of the first one; guard_
+  unsigned char unused_[64];
   atomic<std::size_t> count_{0};  // of buffered values; written under guard_
-  node_list receivers_;           // guard_
-  node_list senders_;             // guard_
+  atomic<bool> closed_{false};    // written under guard_
 };
 
 }  // namespace tern::inline v1::detail
@@ -223,9 +231,9 @@ class channel : public detail::channel_base {
   explicit channel(std::size_t capacity = 0) : channel_base{capacity} {
     if (capacity == 0) return;
     if (capacity > SIZE_MAX / 2 / sizeof(T)) throw std::bad_alloc{};
-    ring_ = static_cast<T*>(allocate(bytes(), alignment()));
+    ring_ = allocate(bytes(), alignment());
     if constexpr (is_crossing_rooted<T>) {
-      std::memset(static_cast<void*>(ring_), 0, bytes());
+      std::memset(ring_, 0, bytes());
       try {
         detail::register_root_range(ring_, bytes());
       } catch (...) {
@@ -387,18 +395,19 @@ class channel : public detail::channel_base {
     ::new (at) T(std::move(value));
     detail::crossing(at, sizeof(T));
   }
-  T& first() noexcept { return ring_[head_]; }
+  T* slot(std::size_t at) noexcept { return static_cast<T*>(ring_) + at; }
+  T& first() noexcept { return *slot(head_); }
   void drop_first() noexcept {
     first().~T();
     // A stale copy would keep its object alive.
-    if constexpr (is_crossing_rooted<T>) std::memset(static_cast<void*>(ring_ + head_), 0, sizeof(T));
+    if constexpr (is_crossing_rooted<T>) std::memset(static_cast<void*>(slot(head_)), 0, sizeof(T));
     if (++head_ == capacity_) head_ = 0;
     count_.store(size() - 1, detail::memory_order_relaxed);  // relaxed, here and below: guard_
   }
   void append(T& value) noexcept {
     std::size_t at = head_ + size();
     if (at >= capacity_) at -= capacity_;
-    put(ring_ + at, value);
+    put(slot(at), value);
     count_.store(size() + 1, detail::memory_order_relaxed);
   }
 
@@ -432,9 +441,6 @@ class channel : public detail::channel_base {
     }
     return closed_.load(detail::memory_order_relaxed) ? outcome::closed : outcome::blocked;
   }
-
-  T* ring_ = nullptr;
-  std::size_t head_ = 0;  // guard_
 };
 
 }  // namespace tern::inline v1
