@@ -389,8 +389,9 @@ std::string render_text(const std::vector<answered_claim>& answers, const palett
 std::string render_markdown(const std::vector<answered_claim>& answers, bool brief) {
   std::string out = "| claim | verdict | asked | measured | beside it |\n|---|---|---|---|---|\n";
   for (const answered_claim& a : answers) {
-    std::string lead = fmt::format("| {} ({}) | {} ", escape_cell(a.of->text), escape_cell(a.of->source),
-                                   escape_cell(a.text()));
+    const std::string note = brief || a.of->note.empty() ? "" : "<br>" + escape_cell(a.of->note);
+    std::string lead = fmt::format("| {} ({}){} | {} ", escape_cell(a.of->text), escape_cell(a.of->source),
+                                   note, escape_cell(a.text()));
     if (brief) {
       out += lead + markdown_cells(farthest(a));
       continue;

@@ -64,7 +64,7 @@ struct answered_claim {
 [[nodiscard]] std::string figure_of(const answered_test& test);
 
 [[nodiscard]] std::string render_text(const std::vector<answered_claim>& answers, const palette& colours);
-/// `brief`: of each claim only the test that is farthest from its bound.
+/// `brief`: of each claim only the test that is farthest from its bound, and no note.
 [[nodiscard]] std::string render_markdown(const std::vector<answered_claim>& answers, bool brief = false);
 
 inline constexpr const char* claims_file = "results/claims.json";

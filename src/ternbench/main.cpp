@@ -173,9 +173,11 @@ CLI::App* add_run(CLI::App& app, arguments& args) {
   verb->add_option("--suite", args.run.suites, "only these areas: sched, alloc, gc, scenario")
       ->delimiter(',');
   verb->add_option("--filter", args.run.filter, "only rows whose name matches this regular expression");
-  verb->add_option(
+  auto* claims = verb->add_option(
       "--claims", args.run.claims,
       "also the rows that the claims of this file ask for, whatever their tier; again for more files");
+  verb->add_flag("--only-claims", args.run.only_claims, "only the rows that the claims ask for")
+      ->needs(claims);
   verb->add_option("--machine", args.run.machine, "name of the machine (default: its CPU model)");
   verb->add_option("--out", args.run.out, "folder that gets the run directory")->capture_default_str();
   verb->add_option("--bin", args.run.bin, "folder of the bench binaries (default: beside ternbench)");

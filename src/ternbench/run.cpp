@@ -53,8 +53,8 @@ std::vector<listed_row> choose_rows(const std::vector<bench_binary>& binaries, c
       const auto& suites = options.suites;
       const bool wanted = suites.empty() || std::find(suites.begin(), suites.end(), row.area) != suites.end();
       if (!wanted) continue;
-      if (!tier_is_in(row.tier, options.mode) && !claimed.contains(parse_row_name(row.name).group()))
-        continue;
+      const bool in_tier = !options.only_claims && tier_is_in(row.tier, options.mode);
+      if (!in_tier && !claimed.contains(parse_row_name(row.name).group())) continue;
       if (filter && !std::regex_search(row.name, *filter)) continue;
       rows.push_back(std::move(row));
     }
@@ -64,8 +64,10 @@ std::vector<listed_row> choose_rows(const std::vector<bench_binary>& binaries, c
       throw tool_error(fmt::format("--suite: no binary has the suite \"{}\"", suite));
   }
   if (rows.empty()) {
-    throw tool_error(fmt::format("no row of the {} tier matches{}", to_string(options.mode),
-                                 options.filter.empty() ? "" : " --filter " + options.filter));
+    const std::string of = options.only_claims ? "that the claims ask for"
+                                               : fmt::format("of the {} tier", to_string(options.mode));
+    throw tool_error(
+        fmt::format("no row {} matches{}", of, options.filter.empty() ? "" : " --filter " + options.filter));
   }
   return rows;
 }
@@ -338,6 +340,7 @@ ordered_json session::manifest(const char* status) const {
             {"time_ms", plan_.time_ms},
             {"suites", options_.suites},
             {"claims", claims},
+            {"only_claims", options_.only_claims},
             {"filter", options_.filter.empty() ? ordered_json(nullptr) : ordered_json(options_.filter)}}},
           {"repetitions_done", done_},
           {"rows", rows},

@@ -1,7 +1,7 @@
 // The verb `run`: measures, and leaves a run directory.
 //
 // Protocol  1. every binary lists its rows; tier, --suite and --filter choose among them;
-//              --claims adds what claims ask for, whatever its tier, beside the same of every subject;
+//              --claims adds what claims ask for, whatever its tier, beside the same of every subject; --only-claims leaves all else out;
 //           2. the plan fits repetitions and time per row into the mode's budget;
 //           3. a repetition runs every case once, in shuffled order: one fresh process per case, which measures all
 //              subjects of the case in an order of its own, so that what is compared is measured side by side;
@@ -28,6 +28,7 @@ struct run_options {
   std::vector<std::string> suites;            // areas; empty: all
   std::string filter;                         // regular expression over row names
   std::vector<std::filesystem::path> claims;  // files whose claims' rows are measured, too
+  bool only_claims = false;                   // and no others
   std::string machine;                        // default: the CPU model
   std::filesystem::path out = "results";
   std::filesystem::path bin;

@@ -6,6 +6,7 @@ TERNBENCH names the tool, TERN_SOURCE_DIR the tree.
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -80,6 +81,14 @@ class run_test(unittest.TestCase):
         self.assertIn("sched/memory/tern", rows)
         self.assertEqual(self.load("manifest.json")["plan"]["claims"], [str(file)])
         shutil.rmtree(self.out)
+        self.run_tool("--quick", "--repetitions", "2", "--claims", str(file), "--only-claims")
+        self.assert_valid()
+        asked = {"sched/spawn/*/fibers:1000", "sched/memory/*"}
+        self.assertEqual({re.sub("^([^/]*/[^/]*)/[^/]*", r"\1/*", name) for name in self.rows()}, asked)
+        self.assertIs(self.load("manifest.json")["plan"]["only_claims"], True)
+        shutil.rmtree(self.out)
+        done = self.run_tool("--quick", "--only-claims", code=1)
+        self.assertIn("--claims", done.stderr)
         done = self.run_tool("--quick", "--claims", str(self.folder / "none.json"), code=1)
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertFalse(self.out.exists())
