@@ -88,4 +88,22 @@ TEST(SList, IsAFifoThatSplices) {
   EXPECT_TRUE(a.is_empty());
 }
 
+TEST(SList, MovesItsFrontAndTellsWhatMoves) {
+  std::array<item, 5> e{item{0}, item{1}, item{2}, item{3}, item{4}};
+  queue a;
+  queue b;
+  for (item& i : e) a.push_back(&i);
+  std::vector<int> passed;
+  const auto note = [&](const item* i) { passed.push_back(i->value); };
+  EXPECT_EQ(a.move_front(b, 0, note), 0u);
+  EXPECT_EQ(a.move_front(b, 2, note), 2u);
+  EXPECT_EQ(a.move_front(b, 1, note), 1u);
+  EXPECT_EQ(passed, (std::vector{0, 1, 2}));
+  EXPECT_EQ(a.size(), 2u);
+  EXPECT_EQ(b.size(), 3u);
+  EXPECT_EQ(a.move_front(b, 9, note), 2u);  // all: nothing is read on the way
+  EXPECT_EQ(passed.size(), 3u);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(b.pop_front()->value, i);
+}
+
 }  // namespace

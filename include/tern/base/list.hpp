@@ -119,8 +119,10 @@ class slist {
     --size_;
     return e;
   }
-  // Moves up to `most` elements from the front behind `to`; how many. O(most), which only reads all but the last.
-  std::size_t move_front(slist& to, std::size_t most) noexcept {
+  // Moves up to `most` elements from the front behind `to`; how many. O(most), which only reads all but the last, and calls passing(T*)
+  // for each on its way; O(1), without, where all of them move.
+  template <class F>
+  std::size_t move_front(slist& to, std::size_t most, F&& passing) noexcept {
     if (most >= size_) {
       const std::size_t all = size_;
       to.append(*this);
@@ -129,13 +131,20 @@ class slist {
     if (most == 0) return 0;
     slist taken;
     taken.head_ = taken.tail_ = head_;
-    for (std::size_t i = 1; i < most; ++i) taken.tail_ = taken.tail_->*Next;
+    for (std::size_t i = 1; i < most; ++i) {
+      passing(taken.tail_);
+      taken.tail_ = taken.tail_->*Next;
+    }
+    passing(taken.tail_);
     head_ = taken.tail_->*Next;
     taken.tail_->*Next = nullptr;
     taken.size_ = most;
     size_ -= most;
     to.append(taken);
     return most;
+  }
+  std::size_t move_front(slist& to, std::size_t most) noexcept {
+    return move_front(to, most, [](T*) noexcept {});
   }
   // Moves all of `other` behind this list.
   void append(slist& other) noexcept {

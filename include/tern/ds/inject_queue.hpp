@@ -51,13 +51,19 @@ class inject_queue {
     return item;
   }
 
-  // Moves up to `most` of the oldest items behind `to`; how many. O(most).
-  std::size_t pop(batch& to, std::size_t most) noexcept {
+  // Moves up to `most` of the oldest items behind `to`; how many. O(most). Where more are left, passing(T*) is called for each, under the
+  // lock and before its successor is read: for prefetches.
+  template <class F>
+  std::size_t pop(batch& to, std::size_t most, F&& passing) noexcept {
     if (most == 0 || is_empty()) return 0;
     const std::lock_guard guard{lock_};
-    const std::size_t n = items_.move_front(to, most);
+    const std::size_t n = items_.move_front(to, most, passing);
     if (n != 0) publish_locked();
     return n;
+  }
+
+  std::size_t pop(batch& to, std::size_t most) noexcept {
+    return pop(to, most, [](T*) noexcept {});
   }
 
   // seq_cst: pairs with publish_locked() through the idle protocol's word, see Ordering.

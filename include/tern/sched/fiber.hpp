@@ -79,7 +79,7 @@ struct alignas(cache_line_size) fiber {
   atomic<std::uintptr_t> join_word{join_running};
   atomic<const char*> wait_what{
       nullptr};  // for dumps: what a parked fiber waits for, null while it is runnable
-  atomic<const void*> wait_object{nullptr};  // and the address of that thing
+  atomic<const void*> wait_object{nullptr};  // and the address of that thing; see also note_later()
   std::uint64_t id = 0;                      // unique in the process; 0: never used
   atomic<std::uint64_t> gc_word{0};          // the collector's, which may look while the slot is reused
   atomic<std::int64_t> parked_since{
@@ -107,6 +107,15 @@ struct alignas(cache_line_size) fiber {
   }
   static const char* text_of(const char* what) noexcept {
     return reinterpret_cast<const char*>(to_word(what) & ~noted_bit);
+  }
+
+  // In a queue: that `f` comes some places behind this one. While a fiber is runnable, nobody reads wait_object for what it says of a wait.
+  void note_later(const fiber& f) noexcept { wait_object.store(&f, memory_order_relaxed); }
+  // Whoever was noted: or what this one waited for last, if none was, which does no harm.
+  void prefetch_later() const noexcept {
+    const auto* f = static_cast<const char*>(wait_object.load(memory_order_relaxed));
+    __builtin_prefetch(f, 1);
+    __builtin_prefetch(f + cache_line_size, 1);
   }
 
   // Where the suspended fiber's stack pointer is. Requires: state saved or claimed.

@@ -23,11 +23,21 @@ namespace tern::inline v1::detail {
 
 // ---- making fibers runnable ----
 
-// The ring is full: its older half goes to the inject queue.
+// The ring is full: its older half goes to the inject queue, with jump pointers for whoever takes it out (Luk and Mowry 1996): of many
+// fibers each one is cold by then, and the way through `next` alone would wait for memory once for each.
 TERN_COLD inline void push_overflow(processor& p, fiber& f) noexcept {
+  constexpr std::size_t ahead = 8;
   std::uint64_t moved = 0;
+  fiber* latest[ahead] = {};
   inject_queue<fiber, &fiber::next>::batch batch;
-  p.ring.push(&f, [&](fiber* g) noexcept { batch.push_back(g), ++moved; }, memory_order_seq_cst);
+  const auto move = [&](fiber* g) noexcept {
+    fiber*& earlier = latest[moved % ahead];
+    if (earlier != nullptr) earlier->note_later(*g);
+    earlier = g;
+    batch.push_back(g);
+    ++moved;
+  };
+  p.ring.push(&f, move, memory_order_seq_cst);
   if (moved == 0) return;
   p.home->inject_.push(batch);
   bump(p.counters.overflowed, moved);

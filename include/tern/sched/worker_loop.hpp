@@ -71,7 +71,7 @@ inline fiber* take_injected(processor& p) noexcept {
   std::size_t share = waiting / s.count() + 1;
   if (share > inject_batch) share = inject_batch;
   inject_queue<fiber, &fiber::next>::batch batch;
-  const std::size_t n = s.inject_.pop(batch, share);
+  const std::size_t n = s.inject_.pop(batch, share, [](const fiber* g) noexcept { g->prefetch_later(); });
   fiber* f = batch.pop_front();
   while (fiber* g = batch.pop_front()) push_tail(p, *g);
   bump(p.counters.injected, n);
