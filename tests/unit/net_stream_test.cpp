@@ -308,6 +308,84 @@ TEST_P(NetStream, Interrupted) {
   sigaction(SIGPROF, &before, nullptr);
 }
 
+// Clients that send a byte now and then and never a whole request: each byte ends the wait of a read, so that a duration for each would never
+// end them; a point in time for the request does. Others are served meanwhile.
+TEST_P(NetStream, ClientsThatDripAreEndedByTheirDeadline) {
+  run([] {
+    constexpr int drips = 20;
+    std::atomic<int> begun{0};
+    std::atomic<int> ended{0};
+    auto quick = connected();
+    tern::nursery n;
+    for (int i = 0; i < drips; ++i) {
+      auto p = std::make_shared<tcp_pair>(connected());
+      n.spawn([p, &begun, &ended] {
+        const auto deadline = std::chrono::steady_clock::now() + 50ms;
+        ++begun;
+        std::array<std::byte, 64> b;
+        EXPECT_EQ(error_of([&] {
+                    while (p->server.read(b, deadline) != 0) {
+                    }
+                  }),
+                  is(std::errc::timed_out));
+        p->server.close();
+        ++ended;
+      });
+      n.spawn([p] {
+        std::error_code error;
+        while (!error) {
+          p->client.write_all(bytes("x"), error);
+          tern::this_thread::sleep_for(1ms);
+        }
+        EXPECT_TRUE(error == is(std::errc::broken_pipe) || error == is(std::errc::connection_reset)) << error;
+      });
+    }
+    n.spawn([&] {
+      while (begun != drips) tern::this_thread::yield();
+      std::array<std::byte, 64> b;
+      while (const std::size_t k = quick.server.read(b)) quick.server.write_all(std::span{b}.first(k));
+    });
+    for (int i = 0; i < 50; ++i) {
+      quick.client.write_all("question");
+      EXPECT_EQ(read_text(quick.client, 8), "question");
+    }
+    quick.client.close();
+    n.wait();
+    EXPECT_EQ(ended, drips);
+  });
+}
+
+// The fiber that accepts waits on processors that are all held by fibers which never give way.
+TEST_P(NetStream, HogsOnTheAcceptingProcessor) {
+  run([] {
+    constexpr int connections = 5;
+    tern::tcp_listener l{tern::endpoint::loopback(0)};
+    std::atomic<bool> over{false};
+    std::atomic<unsigned> hogging{0};
+    tern::nursery n;
+    n.spawn([&] {
+      for (int i = 0; i < connections; ++i) l.accept().write_all("hello");
+      over = true;
+    });
+    while (tern::detail::poller::count_waiting() != 1) tern::this_thread::yield();
+    std::thread outside{[&, to = l.local_endpoint()] {
+      while (hogging != GetParam()) std::this_thread::yield();
+      for (int i = 0; i < connections; ++i) {
+        auto s = tern::tcp_stream::connect(to);
+        EXPECT_EQ(read_text(s, 100), "hello");
+      }
+    }};
+    for (unsigned i = 0; i < GetParam(); ++i)
+      n.spawn([&] {
+        ++hogging;
+        while (!over) {
+        }
+      });
+    n.wait();
+    tern::blocking([&] { outside.join(); });
+  });
+}
+
 TEST_P(NetStream, PlainThreadsTakePart) {
   run([] {
     tern::tcp_listener l{tern::endpoint::loopback(0)};
