@@ -175,6 +175,37 @@ TEST(Statistics, FollowEachBlockThroughTheTiers) {
   EXPECT_EQ(s.classes[c].spans, before.classes[c].spans);
 }
 
+TEST(Statistics, RefillsAreTheAllocationsThatNoCacheServed) {
+  const unsigned c = tern::detail::class_of(640);
+  const auto refills = [c] { return tern::allocation_statistics().classes[c].refills; };
+  tern::release_memory();  // this thread's cache has none
+  std::uint64_t before = refills();
+  std::vector<void*> blocks{tern::allocate(640)};
+  EXPECT_EQ(refills(), before + 1);
+  // From here on a batch at a time.
+  const std::size_t batch = tern::detail::class_table[c].batch;
+  for (std::size_t i = 1; i < 10 * batch; ++i) blocks.push_back(tern::allocate(640));
+  EXPECT_GE(refills(), before + 10);
+  EXPECT_LE(refills(), before + 12);
+  for (void* p : blocks) tern::deallocate(p);
+  before = refills();
+  for (int i = 0; i < 1000; ++i) tern::deallocate(tern::allocate(640));  // out of the cache and back
+  EXPECT_EQ(refills(), before);
+  // Of a large class, which has none in its cache, and one that is made apart for its alignment.
+  tern::release_memory();
+  const auto all = [] {
+    std::uint64_t sum = 0;
+    for (const auto& k : tern::allocation_statistics().classes) sum += k.refills;
+    return sum;
+  };
+  before = all();
+  void* const large = tern::allocate(std::size_t{100} << 10);
+  void* const aligned = tern::allocate(100, std::size_t{64} << 10);
+  EXPECT_EQ(all(), before + 2);
+  tern::deallocate(large);
+  tern::deallocate(aligned);
+}
+
 TEST(Statistics, TextNamesEachUsedClassAndIsCutLikeSnprintf) {
   void* p = tern::allocate(5000);
   const auto s = tern::allocation_statistics();

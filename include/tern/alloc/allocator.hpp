@@ -102,7 +102,7 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       s = heap.allocate(r, init);
     }
     if (s != nullptr) {
-      central_lists[c].count_large(1);
+      central_lists[c].count_large(1, 1);
       poison(s->memory(), s->bytes());
       p = s->memory();
       unpoison(p, size);

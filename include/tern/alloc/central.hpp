@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include <tern/alloc/hardened.hpp>
 #include <tern/alloc/page_heap.hpp>
@@ -47,6 +48,7 @@ struct central_statistics {
   std::size_t span_bytes = 0;
   std::size_t blocks_out = 0;   // live or in caches
   std::size_t blocks_free = 0;  // in spans
+  std::uint64_t refills = 0;    // batches taken so far, and large blocks made apart
 };
 
 class alignas(contended_line_size) central_list {
@@ -91,6 +93,7 @@ class alignas(contended_line_size) central_list {
     r.span_bytes = spans_ * class_table[c].pages * page_bytes;
     r.blocks_out = blocks_out_;
     r.blocks_free = spans_ * class_table[c].blocks - blocks_out_;
+    r.refills = refills_;
     return r;
   }
 
@@ -138,9 +141,11 @@ class alignas(contended_line_size) central_list {
 
   unsigned take_small(unsigned c, void** out, unsigned n) noexcept {
     unsigned got = 0;
+    std::uint64_t uncounted = 1;
     while (got < n) {
       {
         lock_scope hold{lock_};
+        refills_ += std::exchange(uncounted, 0);
         got += take_locked(c, out + got, n - got);
       }
       if (got == n) break;
@@ -214,13 +219,14 @@ class alignas(contended_line_size) central_list {
     if constexpr (hardened_build)
       std::memset(reinterpret_cast<void*>(s->start + class_size(c) - seal_bytes), 0, seal_bytes);
     poison(s->memory(), s->bytes());
-    count_large(1);
+    count_large(1, 1);
     return s;
   }
 
   // A large block that was made apart (with a special alignment, or for another class) counts here, since it returns here.
-  void count_large(int n) noexcept {
+  void count_large(int n, unsigned refills = 0) noexcept {
     lock_scope hold{lock_};
+    refills_ += refills;
     spans_ += static_cast<std::size_t>(n);
     blocks_out_ += static_cast<std::size_t>(n);
   }
@@ -322,6 +328,7 @@ class alignas(contended_line_size) central_list {
   span* reserve_ = nullptr;  // an empty span
   std::size_t spans_ = 0;    // of this class, full ones included
   std::size_t blocks_out_ = 0;
+  std::uint64_t refills_ = 0;
 };
 
 inline constinit central_list central_lists[class_count];

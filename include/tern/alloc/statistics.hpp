@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 
 #include <tern/alloc/central.hpp>
@@ -26,6 +27,7 @@ struct class_statistics {
   std::size_t central = 0;  // free in spans
   std::size_t spans = 0;
   std::size_t span_bytes = 0;
+  std::uint64_t refills = 0;  // allocations so far that no cache could serve: they took the class's lock
 };
 
 // The whole allocator. Bytes, unless a name says otherwise.
@@ -58,8 +60,9 @@ struct allocator_statistics {
     };
     for (const class_statistics& c : classes)
       if (c.spans != 0)
-        line("class %zu: live %zu cached %zu central %zu spans %zu span_bytes %zu\n", c.size_bytes, c.live,
-             c.cached, c.central, c.spans, c.span_bytes);
+        line("class %zu: live %zu cached %zu central %zu spans %zu span_bytes %zu refills %llu\n",
+             c.size_bytes, c.live, c.cached, c.central, c.spans, c.span_bytes,
+             static_cast<unsigned long long>(c.refills));
     line(
         "total: live %zu cached %zu central %zu huge %zu in %zu caches %zu reserved %zu mapped %zu in_use "
         "%zu "
@@ -88,6 +91,7 @@ inline allocator_statistics allocation_statistics() noexcept {
     k.spans = s.spans;
     k.span_bytes = s.span_bytes;
     k.central = s.blocks_free;
+    k.refills = s.refills;
     k.live = s.blocks_out > k.cached ? s.blocks_out - k.cached : 0;
     r.live += k.live * k.size_bytes;
     r.cached += k.cached * k.size_bytes;
