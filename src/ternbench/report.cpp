@@ -117,14 +117,13 @@ class page_writer {
     if (answers_.empty()) return {};
     std::string out = fmt::format(
         "<section class=\"claims\" aria-labelledby=\"claims\">\n<h2 id=\"claims\">Published "
-        "claims</h2>\n<p>{}</p>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" "
-        "aria-labelledby=\"claims\">\n<table>\n<thead><tr>",
+        "claims</h2>\n<p>{}</p>\n<table>\n<thead><tr>",
         escape(summary_of(answers_)));
     for (const char* column : {"claim", "verdict", "asked", "measured", "beside it"})
       out += fmt::format("<th scope=\"col\">{}</th>", column);
     out += "</tr></thead>\n";
     for (const answered_claim& a : answers_) out += write_claim(a);
-    return out + "</table>\n</div>\n</section>\n";
+    return out + "</table>\n</section>\n";
   }
 
   static std::string write_claim(const answered_claim& a) {
@@ -140,8 +139,10 @@ class page_writer {
     std::string out = "<tbody>\n";
     const auto add = [&](const answered_test& t) {
       out += fmt::format(
-          "<tr>{}<td class=\"text\">{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td></tr>\n", lead,
-          escape(question_of(t)), escape(figure_of(t)), escape(t.beside));
+          "<tr>{}<td class=\"text\" data-label=\"asked\">{}</td><td class=\"text\" "
+          "data-label=\"measured\">{}</td>"
+          "<td class=\"text\" data-label=\"beside it\">{}</td></tr>\n",
+          lead, escape(question_of(t)), escape(figure_of(t)), escape(t.beside));
       lead.clear();
     };
     for (const answered_test& t : a.tests) add(t);

@@ -22,6 +22,7 @@ import gate_files as files  # noqa: E402
 
 TOOL = os.environ["TERNBENCH"]
 BASELINE = HERE.parents[1] / "results" / "baselines" / "x86_64"
+CLAIMS = HERE.parents[1] / "results" / "claims.json"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -43,9 +44,9 @@ class folder_test(unittest.TestCase):
 
 
 class page(folder_test):
-    def page(self, *runs):
+    def page(self, *arguments):
         out = self.folder / "r.html"
-        tool("report", *runs, "--out", out)
+        tool("report", *arguments, "--out", out)
         return out
 
     def test_same_runs_give_the_same_bytes_and_no_address(self):
@@ -73,7 +74,7 @@ class page(folder_test):
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
                 "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            for name, path in (("baseline", self.page(BASELINE).rename(self.folder / "baseline.html")), ("history", self.page(*runs))):
+            for name, path in (("baseline", self.page(BASELINE, "--claims", CLAIMS).rename(self.folder / "baseline.html")), ("history", self.page(*runs))):
                 for width in (1280, 390):
                     for scheme in ("light", "dark"):
                         with self.subTest(name=name, width=width, scheme=scheme):
@@ -120,6 +121,12 @@ class page(folder_test):
             self.assertEqual({len(p["labels"]) for p in lines}, {3})
             self.assertEqual(sum(len(p["series"]) for p in lines), len(files.ROWS))  # a line per row
         self.assertLessEqual(tab.evaluate("document.documentElement.scrollWidth"), width)  # only tables scroll sideways
+        if name == "baseline":  # and not that of the claims, whose every cell can be read
+            cells = tab.eval_on_selector_all(".claims td, .claims tbody th", """nodes => nodes.filter(n => n.textContent).map(n => {
+                const b = n.getBoundingClientRect(); return [b.left, b.right, b.width, n.scrollWidth - n.clientWidth]; })""")
+            self.assertGreater(len(cells), 100)
+            for left, right, wide, hidden in cells:
+                self.assertTrue(left >= 0 and right <= width and wide >= 100 and hidden <= 0, (left, right, wide, hidden))
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         self.assertEqual(paper, "rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
         if folder := os.environ.get("TERN_SCREENSHOTS"):
