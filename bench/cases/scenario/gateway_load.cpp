@@ -1,15 +1,16 @@
 // scenario/gateway/connections:C/load:L
 //
 // One operation  one request as in scenario/gateway. They leave at times that are fixed beforehand, over the connections in turn, whether earlier ones
-//                have been answered or not (a connection then has several under way), in spells of 10 C requests, each of which begins when the
-//                one before has been answered. Latency is from the *intended* start until the answer has been read. The row's time is the
-//                mean latency.
+//                have been answered or not (a connection then has several under way), in spells of 10 C requests and at least 1,000, each of
+//                which begins when the one before has been answered. Latency is from the *intended* start until the answer has been read. The
+//                row's time is the mean latency.
 // The rate       L percent of the answers per second that client and server get done together in a closed loop (one request under way on each
 //                connection) at the beginning of the row. Above 100 the queue grows until the spell ends.
 // Kept equal     as in scenario/gateway. Client and server share the machine, its caches and the kernel: where the client cannot keep the pace, its
 //                own delay is part of the latency, and late_p99 says how much.
 // Also           qps: answers per second of the spells; offered_qps: the rate. late_p99: of the time from a request's intended start until it left (ns).
 //                bytes_per_op as in scenario/gateway. cpu_time is the server's.
+#include <algorithm>
 #include <deque>
 
 #include "bench/cases/scenario/gateway.hpp"
@@ -26,13 +27,13 @@ class gateway_load {
       : clients_(p.size_of("connections")),
         ready_(clients_),
         under_way_(clients_.size()),
-        batch_(10 * clients_.size()) {
+        batch_(batch_of(clients_.size())) {
     closed_round();
     const std::int64_t begin = now_ns();
     std::int64_t end = begin;
     std::size_t rounds = 0;
     // Ten rounds are enough for a smoke test.
-    while (rounds < 10 || (clients_.size() >= 100 && end < begin + 100'000'000)) {
+    while (rounds < 10 || (clients_.size() >= 10 && end < begin + 100'000'000)) {
       closed_round();
       ++rounds;
       end = now_ns();
@@ -46,7 +47,7 @@ class gateway_load {
     return unfit_for_connections(p["connections"]);
   }
   static std::uint64_t fixed_operations(const row_params& p, std::int64_t time_ms) {
-    return static_cast<std::uint64_t>((time_ms / 100 + 1) * 10 * p["connections"]);
+    return static_cast<std::uint64_t>(time_ms / 100 + 1) * batch_of(p.size_of("connections"));
   }
   std::uint64_t operations() const { return batch_; }
   std::uint32_t run(histogram& latencies) {
@@ -101,6 +102,9 @@ class gateway_load {
     std::deque<std::uint64_t> numbers{};  // requests under way
   };
 
+  static std::uint64_t batch_of(std::uint64_t connections) {
+    return connections < 10 ? 10 * connections : std::max<std::uint64_t>(10 * connections, 1000);
+  }
   void closed_round() {
     for (std::size_t i = 0; i < clients_.size(); ++i) send_request(clients_[i]);
     for (std::size_t i = 0; i < clients_.size(); ++i) read_answer(clients_[i], answer_);
@@ -139,7 +143,9 @@ case_info load_rows(tier at_1000) {
       .area = "scenario",
       .name = "gateway",
       .smoke = {{"connections", 4}, {"load", 80}},
-      .points = {{{{"connections", 1000}, {"load", 80}}, at_1000, false, 500},
+      .points = {{{{"connections", 10}, {"load", 80}}, tier::full, false, 300},
+                 {{{"connections", 10}, {"load", 150}}, tier::full, false, 300},
+                 {{{"connections", 1000}, {"load", 80}}, at_1000, false, 500},
                  {{{"connections", 1000}, {"load", 150}}, at_1000, false, 600},
                  {{{"connections", 10'000}, {"load", 80}}, tier::full, false, 6000},
                  {{{"connections", 10'000}, {"load", 150}}, tier::full, false, 6000}},

@@ -8,11 +8,14 @@
 //                and kernel stacks per connection, of both ends and of the whole machine, which must be quiet. os_threads: of the server. cpu_time
 //                is the server's.
 // Limits         C descriptors in the server and in the client: where RLIMIT_NOFILE does not allow them the row is skipped.
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "bench/subjects/servers.hpp"
 
@@ -28,6 +31,19 @@ double kernel_bytes() {
   return sum;
 }
 
+// When it no longer shrinks: the kernel frees the sockets of the rows before some time after their end. Two seconds at most.
+double settled_kernel_bytes() {
+  double least = kernel_bytes();
+  int quiet = 0;
+  for (int looks = 0; quiet < 4 && looks < 40; ++looks) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const double now = kernel_bytes();
+    quiet = now < least - 64 * 1024 ? 0 : quiet + 1;
+    least = std::min(least, now);
+  }
+  return least;
+}
+
 template <class S>
 class idle_connections {
  public:
@@ -35,7 +51,7 @@ class idle_connections {
   static constexpr bool evolves = true;
 
   explicit idle_connections(const row_params& p)
-      : count_(p.size_of("connections")), clients_(0), kernel_before_(kernel_bytes()) {}
+      : count_(p.size_of("connections")), clients_(0), kernel_before_(settled_kernel_bytes()) {}
   static std::string unfit(const row_params& p) {
     if (const std::string why = unfit_for_connections(p["connections"]); !why.empty()) return why;
     return unfit_for_tasks<S>(p["connections"]);
