@@ -32,6 +32,13 @@ struct tern_allocator {
     tern::deallocate(p, Size);
   }
   static void* reallocate(void* p, std::size_t, std::size_t size) { return tern::reallocate(p, size); }
+
+  /// Allocations of the process so far that no cache could serve.
+  static std::uint64_t refills() {
+    std::uint64_t sum = 0;
+    for (const tern::class_statistics& c : tern::allocation_statistics().classes) sum += c.refills;
+    return sum;
+  }
 };
 static_assert(allocator_subject<tern_allocator>);
 

@@ -307,7 +307,7 @@ class committed(claims_test):
 
 
 # Claims that ask a case of the suite for a row which it does not have: more processors, more threads, another tier.
-NOT_IN_THE_SUITE = {"dynamic-procs", "cpu-bound", "tiers-heap", "central-contention", "stw-by-tier", "large-objects-tlb"}
+NOT_IN_THE_SUITE = {"dynamic-procs", "cpu-bound", "heap-lock-p99", "stw-by-tier", "large-objects-tlb"}
 
 
 CLAIM = ("claims", 0)

@@ -3,6 +3,7 @@
 // One operation  as in alloc/random (sizes 16 to 527), by any of T threads; the time is wall time, so T threads on T
 //                processors share it. Each thread works on 1,024 slots and hands them to the next thread after every 16,384
 //                operations: with more than one thread most frees are of another thread's blocks.
+// Also           cache_hits (tern): the share of the allocations, since the slots were filled, that a cache served, without a lock.
 // Kept equal     T pooled OS threads, started before the clock; the same slots and sizes; unsized free.
 // Limits         Two processors show no scaling, only whether the second thread hurts.
 // References     P.-A. Larson and M. Krishnan, Memory allocation for long-running server applications, 1998.
@@ -24,6 +25,7 @@ class larson {
       slots_[self].resize(slots_per_thread);
       for (std::size_t i = 0; i < slots_per_thread; ++i) slots_[self][i] = make(i, sizes);
     });
+    if constexpr (counts_refills) refills_before_ = S::refills();
   }
   larson(const larson&) = delete;
   larson& operator=(const larson&) = delete;
@@ -52,10 +54,18 @@ class larson {
     });
     std::uint32_t total = 0;
     for (const auto& sum : sums_) total += sum.value;
+    allocations_ += operations();
     return total;
+  }
+  void finish(measurement& m) const {
+    if constexpr (counts_refills) {
+      const auto refills = static_cast<double>(S::refills() - refills_before_);
+      m.counters["cache_hits"] = 1 - refills / static_cast<double>(allocations_);
+    }
   }
 
  private:
+  static constexpr bool counts_refills = requires { S::refills(); };
   static constexpr std::size_t slots_per_thread = 1024;
   static constexpr std::size_t rounds = 8;
   static constexpr std::uint64_t round_operations = 16384;
@@ -73,6 +83,8 @@ class larson {
   std::vector<std::vector<std::uint64_t*>>
       slots_;  // one chunk per thread; its user changes at each rendezvous
   std::vector<padded> sums_;
+  std::uint64_t allocations_ = 0;  // since the slots were filled
+  std::uint64_t refills_before_ = 0;
 };
 
 const registration<larson, allocators> larson_registered{{

@@ -386,6 +386,69 @@ func percentSweep(p params) work {
 	return replacement(p, func(int64) { debug.SetGCPercent(p.get("percent")) }, func(map[string]float64, float64) {})
 }
 
+func percentTiers(p params) work {
+	const payload, period, spellNs = 64, 625, 10000000
+	type load struct{ share, percent int }
+	loads := []load{{4, 100}, {2, 50}, {1, 20}, {2, 50}}
+	switches := p.get("tiers") != 0
+	before := residentBytes()
+	count := p.get("live_mb") * (1 << 20) / payload
+	live := make([]*recordNode, count)
+	filled := 0
+	for ; filled < count/4; filled++ {
+		live[filled] = newRecordNode(uint64(filled))
+	}
+	debug.SetGCPercent(100)
+	runtime.GC()
+	cycles := collections()
+	random := newSequence(19)
+	serve := func(now load, l *latencies) uint32 {
+		most := count / now.share
+		for filled > most {
+			filled--
+			live[filled] = nil
+		}
+		spell := spellNs / period / now.share
+		sum := uint32(0)
+		start := nowNs()
+		if switches {
+			debug.SetGCPercent(now.percent)
+		}
+		for i := 0; i < 2*most; i++ {
+			if i != 0 && i%spell == 0 {
+				start = nowNs()
+			}
+			intended := start + int64(i%spell*now.share)*period
+			for nowNs() < intended {
+			}
+			at := filled
+			if at < most {
+				filled++
+			} else {
+				at = random.below(most)
+				sum = fold(sum, live[at].words[0])
+			}
+			live[at] = newRecordNode(uint64(i))
+			l.record(nowNs() - intended)
+		}
+		return sum
+	}
+	operations := 0
+	for _, each := range loads {
+		operations += 2 * (count / each.share)
+	}
+	return work{operations: operations, evolves: true, cold: true, runLatency: func(l *latencies) uint32 {
+		sum := uint32(0)
+		for _, now := range loads {
+			sum += serve(now, l)
+		}
+		return sum
+	}, finish: func(counters map[string]float64) {
+		counters["rss_bytes"] = peakResidentBytes() - before
+		counters["collections"] = collections() - cycles
+	}}
+}
+
 func memoryLimit(p params) work {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)

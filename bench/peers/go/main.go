@@ -329,6 +329,7 @@ var cases = map[string]func(params) work{
 	"sched/mutex_uncontended":  mutexUncontended,
 	"sched/mutex_contended":    mutexContended,
 	"sched/pool":               pool,
+	"sched/pool_burst":         poolBurst,
 	"sched/skynet":             skynet,
 	"sched/parked_memory":      parkedMemory,
 	"sched/wake_latency":       wakeLatency,
@@ -352,4 +353,5 @@ var cases = map[string]func(params) work{
 	"gc/parked_roots":          parkedRoots,
 	"gc/pause_max":             timedAllocation,
 	"gc/percent_sweep":         percentSweep,
+	"gc/percent_tiers":         percentTiers,
 }

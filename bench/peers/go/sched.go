@@ -139,6 +139,81 @@ func pool(p params) work {
 	}}
 }
 
+// poolBurst: 4 to 1,024 workers, one started where none is free, and a queue of 256.
+func poolBurst(p params) work {
+	const producers, least, most, room = 4, 4, 1024, 256
+	results := make([]uint64, p.get("jobs"))
+	queue := make(chan func(), room)
+	var lock sync.Mutex
+	var started, given atomic.Int64 // given: jobs that have not ended
+	start := func() {
+		started.Add(1)
+		go func() {
+			for job := range queue {
+				job()
+				given.Add(-1)
+			}
+		}()
+	}
+	for i := 0; i < least; i++ {
+		start()
+	}
+	submit := func(job func()) {
+		if others := given.Add(1) - 1; others >= started.Load() && others < most {
+			lock.Lock()
+			if started.Load() < most {
+				start()
+			}
+			lock.Unlock()
+		}
+		queue <- job
+	}
+	var unfinished atomic.Int64
+	var highest [producers]int64
+	produce := func(which int) {
+		share := len(results) / producers
+		var wg sync.WaitGroup
+		wg.Add(share)
+		for i := which * share; i < (which+1)*share; i++ {
+			i := i
+			submit(func() {
+				results[i] = uint64(i) + 1
+				time.Sleep(time.Millisecond)
+				unfinished.Add(-1)
+				wg.Done()
+			})
+			if now := unfinished.Add(1); now > highest[which] {
+				highest[which] = now
+			}
+		}
+		wg.Wait()
+	}
+	return work{operations: len(results), run: func() uint32 {
+		var wg sync.WaitGroup
+		wg.Add(producers)
+		for i := 0; i < producers; i++ {
+			go func(i int) {
+				produce(i)
+				wg.Done()
+			}(i)
+		}
+		wg.Wait()
+		sum := uint32(0)
+		for i := range results {
+			sum = fold(sum, results[i])
+			results[i] = 0
+		}
+		return sum
+	}, finish: func(counters map[string]float64) {
+		counters["workers_max"] = float64(started.Load())
+		for _, n := range highest {
+			if float64(n) > counters["unfinished_max"] {
+				counters["unfinished_max"] = float64(n)
+			}
+		}
+	}}
+}
+
 const counterEach = 64
 
 func counterMutex(p params) work {
