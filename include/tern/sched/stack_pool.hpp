@@ -40,6 +40,7 @@
 #include <system_error>
 
 #include <tern/arch/cpu.hpp>
+#include <tern/arch/valgrind.hpp>
 #include <tern/base/assert.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/bits.hpp>
@@ -80,12 +81,14 @@ class stack_pool {
   stack_pool& operator=(const stack_pool&) = delete;
 
   // The process-wide pool of slots of at least `bytes`: the next power of two from max(16 KiB, four OS pages).
-  // Throws std::system_error: EINVAL above 8 MiB, ENOMEM when no address space can be reserved.
+  // Under Memcheck 2 MB more, as far as there are such slots. Throws std::system_error: EINVAL above 8 MiB, ENOMEM when no
+  // address space can be reserved.
   static stack_pool& of(std::size_t bytes) {
     const std::size_t least = std::max(min_bytes, 4 * os::page_size());
-    const std::size_t size = std::max(bytes, least);
+    std::size_t size = std::max(bytes, least);
     if (size > max_bytes)
       throw std::system_error(EINVAL, std::generic_category(), "tern: stack size above 8 MiB");
+    if (TERN_UNLIKELY(runs_on_memcheck())) size = std::min(size + memcheck_distance, max_bytes);
     if (TERN_UNLIKELY(region_.base.load(memory_order_acquire) == 0))
       reserve_region();  // pairs-with: reserve_region()
     return pools_[log2_ceil(size) - min_shift];
@@ -93,7 +96,7 @@ class stack_pool {
   // The pool of tiny slots, or of the smallest others where tiny ones do not fit. Throws std::system_error(ENOMEM).
   static stack_pool& tiny() {
     stack_pool& smallest = of(0);
-    return tiny_slots_fit ? pools_[tiny_class] : smallest;
+    return tiny_slots_fit && !runs_on_memcheck() ? pools_[tiny_class] : smallest;
   }
   // The pool that the slot of a control block belongs to.
   static stack_pool& pool_of(const void* control) noexcept {
