@@ -6,6 +6,7 @@
     fiber                     which fiber is shown
     fiber off                 the thread's own stack again; so does letting the program run
     fiber apply all COMMAND   the command for each fiber (or for some: fiber apply 3 7 COMMAND)
+    fiber gcore FILE          gdb's gcore, with the fibers' stacks: gdb before 14 leaves out each mapping that has a guard in it
 
 A parked fiber's stack is shown by an unwinder: gdb is told that the thread's innermost frame was called by the suspended
 fiber, and a frame filter leaves that innermost frame (#0) out of bt. No register and no memory changes. A fiber that runs is
@@ -13,13 +14,14 @@ shown by switching to its thread. Needs no debug information of the program, onl
 """
 
 import itertools
+import os
 import struct
 
 import gdb
 from gdb.unwinder import Unwinder, register_unwinder
 
 LAYOUT = (
-    "version", "region_base", "region_class_shift", "pools", "pool_count", "pool_bytes", "pool_created", "min_shift",
+    "version", "region_base", "region_class_shift", "pools", "pool_count", "pool_bytes", "pool_created", "pool_free", "min_shift",
     "control_bytes", "context", "stack_state", "flags", "wait_what", "wait_object", "id", "name", "name_bytes",
     "state_free", "state_on_cpu", "flag_has_name", "flag_started", "flag_in_blocking",
     "tiny_class", "tiny_shift",
@@ -27,6 +29,10 @@ LAYOUT = (
 
 # The context's words after sp and pc, and the names of all four.
 REGISTERS = {"i386:x86-64": ("rsp", "rip", "rbp", "rbx"), "aarch64": ("sp", "pc", "x29", "x19")}
+
+
+PAGE = 4096  # the least of an OS page
+COPIED = 4 * PAGE
 
 
 def read(address, size):
@@ -67,7 +73,7 @@ class Layout:
                                "or does not run yet") from error
         for key, value in zip(LAYOUT, values):
             setattr(self, key, value)
-        if self.version != 2:
+        if self.version != 3:
             raise gdb.GdbError(f"tern: layout {self.version} of the program is not known to this script")
 
 
@@ -122,8 +128,8 @@ class Fiber:
         return found
 
 
-def fibers():
-    layout = Layout()
+def slots(layout):
+    """Control block and lowest address of each slot that was ever handed out."""
     base = word(layout.region_base)
     if base == 0:
         return
@@ -134,12 +140,66 @@ def fibers():
         start = base + (pool << class_shift)
         for index in range(word(layout.pools + pool * layout.pool_bytes + layout.pool_created, 4)):
             number = (start >> shift) + index
-            control = ((number + 1) << shift) - layout.control_bytes - (0 if is_tiny else (number & 31) * 64)
-            try:
-                if word(control + layout.stack_state, 4) != layout.state_free:
-                    yield Fiber(layout, control, number << shift)
-            except gdb.MemoryError:
-                pass  # a core leaves out pages that were never written
+            yield ((number + 1) << shift) - layout.control_bytes - (0 if is_tiny else (number & 31) * 64), number << shift
+
+
+def fibers():
+    layout = Layout()
+    for control, low in slots(layout):
+        try:
+            if word(control + layout.stack_state, 4) != layout.state_free:
+                yield Fiber(layout, control, low)
+        except gdb.MemoryError:
+            pass  # a core leaves out pages that were never written
+
+
+def are_missing():
+    """A core in which slots are in use, and no control block was ever written: the stacks are not in it."""
+    if "core dump file" not in gdb.execute("info target", to_string=True):
+        return False
+    layout = Layout()
+    in_use = 0
+    for pool in range(layout.pool_count):
+        at = layout.pools + pool * layout.pool_bytes
+        in_use += word(at + layout.pool_created, 4) - word(at + layout.pool_free)
+    return in_use > 0 and all(word(control + layout.id) == 0 for control, _ in slots(layout))
+
+
+def complete_core(path):
+    """Writes to a core file what gdb left out of the mappings of stacks. They have their room in it, as zeros."""
+    layout = Layout()
+    base = word(layout.region_base)
+    end = base + (layout.pool_count << word(layout.region_class_shift, 4)) if base != 0 else 0
+    with open(path, "r+b") as core:
+        header = core.read(64)
+        programs, sections = struct.unpack_from("<QQ", header, 32)
+        size, count = struct.unpack_from("<HH", header, 54)
+        if count == 0xffff:  # more than fit: the first section header has their number
+            core.seek(sections + 44)
+            count = struct.unpack("<I", core.read(4))[0]
+        core.seek(programs)
+        table = core.read(size * count)
+        for i in range(count):
+            kind, _, offset, address, _, bytes_there = struct.unpack_from("<IIQQQQ", table, i * size)
+            if kind == 1 and base <= address < end:
+                copy_readable(core, offset, address, bytes_there)
+
+
+def copy_readable(core, offset, address, size):
+    for at in range(0, size, COPIED):
+        try:
+            pieces = [(at, read(address + at, min(COPIED, size - at)))]
+        except gdb.MemoryError:  # a guard begins or ends in here
+            pieces = []
+            for page in range(at, min(at + COPIED, size), PAGE):
+                try:
+                    pieces.append((page, read(address + page, PAGE)))
+                except gdb.MemoryError:
+                    pass
+        for place, data in pieces:
+            if any(data):  # the file stays sparse
+                core.seek(offset + place)
+                core.write(data)
 
 
 def find(number):
@@ -244,10 +304,12 @@ class InfoFibers(gdb.Command):
                 where = f", in {where}"
             gdb.write(f"{mark} {fiber.title()}{where}\n")
         gdb.write(f"{count} fiber(s)\n")
+        if count == 0 and are_missing():
+            gdb.write("tern: the fibers' stacks are not in this core; to write one that has them from gdb: fiber gcore FILE\n")
 
 
 class FiberCommand(gdb.Command):
-    """fiber N: show this fiber's stack. fiber off: the thread's own. fiber apply all|N... COMMAND."""
+    """fiber N: show this fiber's stack. fiber off: the thread's own. fiber apply all|N... COMMAND. fiber gcore FILE."""
 
     def __init__(self):
         super().__init__("fiber", gdb.COMMAND_STACK)
@@ -261,13 +323,20 @@ class FiberCommand(gdb.Command):
             Selection.clear()
         elif words[0] == "apply":
             self.apply(words[1:], from_tty)
+        elif words[0] == "gcore" and len(words) == 2:
+            Selection.clear()
+            try:
+                gdb.execute(f"gcore {words[1]}", from_tty)
+                complete_core(os.path.expanduser(words[1]))
+            except OSError as error:
+                raise gdb.GdbError(f"tern: {error}") from error
         elif words[0].isdigit():
             fiber = find(int(words[0]))
             Selection.show(fiber)
             gdb.write(f"[{fiber.title()}]\n")
             gdb.execute("frame")
         else:
-            raise gdb.GdbError("tern: fiber N, fiber off, or fiber apply all|N... COMMAND")
+            raise gdb.GdbError("tern: fiber N, fiber off, fiber apply all|N... COMMAND, or fiber gcore FILE")
 
     def apply(self, words, from_tty):
         numbers = list(itertools.takewhile(str.isdigit, words))

@@ -13,7 +13,7 @@
 namespace tern::inline v1::detail {
 
 struct debugger_layout {
-  std::uint64_t version = 2;
+  std::uint64_t version = 3;
   // The slots (stack_pool.hpp).
   const void* region_base = &stack_pool::region_.base;                // 8 bytes
   const void* region_class_shift = &stack_pool::region_.class_shift;  // 4 bytes
@@ -21,6 +21,7 @@ struct debugger_layout {
   std::uint64_t pool_count = stack_pool::class_count;
   std::uint64_t pool_bytes = sizeof(stack_pool);
   std::uint64_t pool_created = offsetof(stack_pool, created_);  // 4 bytes
+  std::uint64_t pool_free = offsetof(stack_pool, free_count_);  // 8 bytes
   std::uint64_t min_shift = stack_pool::min_shift;
   std::uint64_t control_bytes = stack_control_bytes;
   // The control block (fiber.hpp). The context is sp, pc, fp, base, 8 bytes each.
