@@ -16,12 +16,13 @@
 //             I2 sp at the entry of a new context is aligned to 16 before the call, as the ABIs ask.
 // Rejected    ucontext (a system call per switch for the signal mask); a saved register area on the stack (costs the pushes
 //             even where nothing is live, and would lie in the caller's red zone when inlined).
-// Limits      Not preserved, and so owned by the worker thread: MXCSR, x87 control word, FPCR and FPSR, AMX tiles, SME ZA,
-//             signal mask, errno. A fiber that changes the rounding mode restores it before it parks. Shadow stacks
+// Limits      Not preserved, and so owned by the worker thread: MXCSR, x87 control word, FPCR (but for TERN_KEEP_FP_MODE), FPSR, AMX
+//             tiles, SME ZA, signal mask, errno. A fiber that changes the rounding mode restores it before it parks. Shadow stacks
 //             (x86 SHSTK, ARM GCS) tie returns to one stack: `context_refusal()` names them when they are switched on.
 //             Exceptions must not leave the entry function.
 
 #include <tern/arch/cpu.hpp>
+#include <tern/arch/fp_mode.hpp>
 #include <tern/base/bits.hpp>
 #include <tern/base/config.hpp>
 
@@ -79,11 +80,14 @@ inline constexpr bool switching_function_inlines = false;
 
 // As switch_context(). Requires: the caller is TERN_SWITCHES and has no target attribute, or is inlined into such a function.
 TERN_ALWAYS_INLINE void* switch_context_here(context& from, context& to, void* message) noexcept {
+  const kept_fp_mode mode;
   if constexpr (switching_function_inlines) {
-    return switch_context_body(from, to, message);
+    message = switch_context_body(from, to, message);
   } else {
-    return switch_context_call(from, to, message);
+    message = switch_context_call(from, to, message);
   }
+  mode.restore();
+  return message;
 }
 
 // As switch_context_here(), and the last two things that are done for `from`, once it is saved, are stores: of `Saved` to the 32-bit word
@@ -93,7 +97,10 @@ template <std::size_t Offset, std::uint32_t Saved>
 TERN_ALWAYS_INLINE void* switch_context_publishing(context& from, context& to, void* message, void* word,
                                                    std::uint32_t value) noexcept {
   if constexpr (switching_function_inlines) {
-    return switch_context_publishing_body<Offset, Saved>(from, to, message, word, value);
+    const kept_fp_mode mode;
+    message = switch_context_publishing_body<Offset, Saved>(from, to, message, word, value);
+    mode.restore();
+    return message;
   } else {
     __builtin_unreachable();
   }
@@ -102,11 +109,14 @@ TERN_ALWAYS_INLINE void* switch_context_publishing(context& from, context& to, v
 // Saves the running computation to `from` and continues `to`. Returns the message of whoever continues `from` again.
 // Requires: `to` was saved by a completed switch or made by make_context, and is continued by nobody else.
 TERN_ALWAYS_INLINE void* switch_context(context& from, context& to, void* message) noexcept {
+  const kept_fp_mode mode;
   if constexpr (context_switch_inlines) {
-    return switch_context_body(from, to, message);
+    message = switch_context_body(from, to, message);
   } else {
-    return switch_context_call(from, to, message);
+    message = switch_context_call(from, to, message);
   }
+  mode.restore();
+  return message;
 }
 
 }  // namespace tern::inline v1::detail

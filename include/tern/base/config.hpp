@@ -6,6 +6,7 @@
 //   TERN_DEBUG_LEVEL  0 off (default with NDEBUG), 1 cheap checks (default without), 2 internal, 3 O(n) checks
 //   TERN_PERTURB      1: yield at random at every atomic operation, to widen races in tests
 //   TERN_HARDENED     1: the allocator seals, zeroes and delays blocks (alloc/hardened.hpp); the same in the whole program
+//   TERN_KEEP_FP_MODE 1: each fiber has a floating-point mode of its own (arch/fp_mode.hpp); the same in the whole program
 //   TERN_STATIC_TLS   1: for a shared object that is only ever loaded at the start of a program: its thread-locals are in
 //                     static TLS, a load each. Without it position-independent code reaches them by a call
 //   TERN_GC_WITHOUT_* 1: test-only mutants of the collector, see below
@@ -56,6 +57,10 @@
 
 #ifndef TERN_HARDENED
 #define TERN_HARDENED 0
+#endif
+
+#ifndef TERN_KEEP_FP_MODE
+#define TERN_KEEP_FP_MODE 0
 #endif
 
 #ifndef TERN_STATIC_TLS

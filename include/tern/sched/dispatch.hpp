@@ -26,6 +26,7 @@
 #include <exception>
 
 #include <tern/arch/context.hpp>
+#include <tern/arch/fp_mode.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/config.hpp>
 #include <tern/os/clock.hpp>
@@ -276,6 +277,7 @@ TERN_NOINLINE inline fiber* take_joiner(worker& w, processor& p, fiber& self) no
 inline void fiber_entry(void* message) {
   worker& w = *static_cast<worker*>(message);
   fiber& self = *w.current;
+  if constexpr (fp_mode_travels) set_fp_mode(fp_mode{});
   self.sanitizer.after_switch(*w.left_sanitizer);
   finish_switch(w);
   self.flags |= fiber::started;
