@@ -49,6 +49,7 @@ struct arguments {
   std::string select;
   std::string area;
   std::string case_name;
+  std::string counts;
   std::string a;
   std::string b;
   std::vector<std::filesystem::path> files;
@@ -80,7 +81,8 @@ exit_code do_show(const arguments& args, const CLI::App& verb) {
   if (verb.count("--select") > 0) options.selected = selection::parse(args.select);
   if (!args.area.empty()) options.selected.add(args.area);
   if (!args.case_name.empty()) options.selected.add(args.case_name);
-  const run_data data = load_run(args.shown);
+  run_data data = load_run(args.shown);
+  if (!args.counts.empty()) add_counts(data, load_run(args.counts));
   std::fputs(render(data, options, palette::for_descriptor(STDOUT_FILENO)).c_str(), stdout);
   return exit_code::ok;
 }
@@ -203,6 +205,7 @@ CLI::App* add_show(CLI::App& app, arguments& args) {
                    "a file with, or a list of, areas, cases or area/case/param:value");
   verb->add_option("--area", args.area, "only this area");
   verb->add_option("--case", args.case_name, "only this case, as area/case");
+  verb->add_option("--counts", args.counts, "a file that `count` wrote: its instructions beside the times");
   verb->footer("example: ternbench show results/20260102T030405Z-x86_64-epyc --case alloc/pair");
   return verb;
 }

@@ -87,6 +87,11 @@ const std::vector<metric>& shown_metrics() {
   return metrics;
 }
 
+const metric& metric_of(std::string_view counter) {
+  const auto& all = shown_metrics();
+  return *std::find_if(all.begin(), all.end(), [&](const metric& m) { return m.counter == counter; });
+}
+
 std::string default_role(std::string_view subject) {
   for (const char* ours : {"tern", "tern_tiny", "tern_task", "tern_preload"}) {
     if (subject == ours) return "subject";

@@ -37,6 +37,8 @@ struct metric {
 
 /// The metrics that are shown, in order. Lower is better in each.
 [[nodiscard]] const std::vector<metric>& shown_metrics();
+/// The one of this counter. Requires: it is among them.
+[[nodiscard]] const metric& metric_of(std::string_view counter);
 
 struct row_data {
   std::string name;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "error.hpp"
+#include "stats.hpp"
 
 namespace ternbench {
 namespace {
@@ -51,7 +52,7 @@ std::string status_text(const row_data& row) {
 }
 
 constexpr std::size_t name_width = 19;
-constexpr std::size_t metric_width = 9;
+constexpr std::size_t metric_width = 13;
 constexpr std::size_t value_width = 10;
 constexpr std::size_t spread_width = 8;
 constexpr std::size_t ratio_width = 10;
@@ -303,6 +304,29 @@ std::vector<shown_group> group_rows(const run_data& run, const selection& select
 interval ratio_of(const row_data& subject, const row_data& base, const metric& m) {
   const paired_values pairs = pair_by_repetition(subject, base, m);
   return pairs.a.empty() ? interval{} : paired_ratio(pairs.b, pairs.a);
+}
+
+void add_counts(run_data& run, const run_data& counts) {
+  if (run.host.arch && counts.host.arch && *run.host.arch != *counts.host.arch) {
+    throw tool_error(fmt::format("{} is {} and {} is {}: instructions of another architecture are not shown",
+                                 run.label, *run.host.arch, counts.label, *counts.host.arch),
+                     exit_code::not_comparable);
+  }
+  const metric& instructions = metric_of("instructions_per_op");
+  bool any = false;
+  for (row_data& row : run.rows) {
+    const row_data* counted = counts.find(row.name);
+    if (counted == nullptr || !counted->has(instructions)) continue;
+    const double n = median(counted->values(instructions));
+    for (sample& s : row.samples) {
+      if (s.ok()) s.counters[std::string(instructions.counter)] = n;
+    }
+    any = true;
+  }
+  if (!any) {
+    throw tool_error(
+        fmt::format("{}: has instructions per operation of no row of {}", counts.label, run.label));
+  }
 }
 
 std::string render(const run_data& run, const show_options& options, const palette& colours) {

@@ -71,6 +71,31 @@ class read_test(unittest.TestCase):
         self.assertIn("| sched/yield | time | tern |", "\n".join(table))
         self.assertIn("- `sched/yield/pthread_pool`: skipped: one worker cannot yield to another", lines)
 
+    def test_show_sets_instructions_beside_times(self):
+        document = json.loads((RUNS / "a/summary.json").read_text())
+        counted = {"alloc/pair/tern/size:8": (20, 22), "alloc/pair/malloc/size:8": (42, 42)}
+        rows = []
+        for name, values in counted.items():
+            rows += [{"name": name, "run_name": name, "run_type": "iteration", "repetition_index": i, "iterations": 9, "real_time": 0.0,
+                      "cpu_time": 0.0, "time_unit": "ns", "instructions_per_op": value} for i, value in enumerate(values)]
+        rows.append({"name": "sched/yield/tern", "run_name": "sched/yield/tern", "run_type": "iteration", "repetition_index": 0,
+                     "error_occurred": True, "error_message": "skipped: not stable to 0.1%", "iterations": 0, "real_time": 0.0,
+                     "cpu_time": 0.0, "time_unit": "ns"})
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "count.json"
+            path.write_text(json.dumps({"context": document["context"], "benchmarks": rows}))
+            text = self.good("show", "a", "--counts", path)
+            self.assertTrue(all(len(line) <= 100 for line in text.splitlines()))
+            pair = text[text.index("alloc/pair/size:8"):]
+            self.assertRegex(pair, r"tern +time .*\n +(\S+ .*\n +)*instructions +21\.0 +0\.0%\n")
+            self.assertRegex(pair, r"malloc +time .*\n +(\S+ .*\n +)*instructions +42\.0 +0\.0% +0\.50")
+            self.assertEqual(text.count(" instructions "), 2)
+            self.assertIn("| alloc/pair/size:8 | instructions | tern | 21.0", self.good("show", "a", "--counts", path, "--format", "markdown"))
+            self.assert_line(tool("show", "aarch64", "--counts", path), 4, "instructions of another architecture")
+            path.write_text(json.dumps({"context": document["context"], "benchmarks": rows[-1:]}))
+            self.assert_line(tool("show", "a", "--counts", path), 1, "of no row of a")
+            self.assert_line(tool("show", "a", "--counts", "nowhere.json"), 1, "nowhere.json")
+
     def test_show_sets_several_processors_beside_one(self):
         document = json.loads((RUNS / "a/summary.json").read_text())
         rows = [dict(r) for r in document["benchmarks"] if r["name"] == "sched/yield/tern"]
