@@ -343,10 +343,10 @@ TEST(SchedDynamic, TheCountFollowsTheLoad) {
 }
 
 // At most a thousandth of a core: the monitor sleeps when nothing runs, whatever it counts while something does.
-TEST(SchedDynamic, AnIdleAutomaticRuntimeIsQuiet) {
+void expect_quiet_when_idle(bool automatic) {
   if (asan_build || tsan_build || tern_test::is_emulated())
     GTEST_SKIP() << "a sanitizer's or the emulator's own threads use CPU time of this process as well";
-  tern::runtime rt{{.processors = 2, .max_processors = 4, .automatic_processors = true}};
+  tern::runtime rt{{.processors = 2, .max_processors = 4, .automatic_processors = automatic}};
   rt.run([] {});
   struct used {
     std::int64_t cpu_ns;
@@ -370,5 +370,8 @@ TEST(SchedDynamic, AnIdleAutomaticRuntimeIsQuiet) {
   EXPECT_LE(in_a_second.cpu_ns, 1'000'000);
   EXPECT_LE(in_a_second.wakes, 10);
 }
+
+TEST(SchedDynamic, AnIdleRuntimeIsQuiet) { expect_quiet_when_idle(false); }
+TEST(SchedDynamic, AnIdleAutomaticRuntimeIsQuiet) { expect_quiet_when_idle(true); }
 
 }  // namespace

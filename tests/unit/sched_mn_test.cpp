@@ -150,6 +150,29 @@ TEST(SchedMn, TimersOfALentProcessorKeepNobodyBusy) {
   t.join();
 }
 
+// The hog ends only when the fiber has run whose timer its own processor has.
+TEST(SchedMn, TimersOfABusyProcessorFireOnAnIdleOne) {
+  tern::runtime rt{{.processors = 2}};
+  rt.run([&] {
+    for (int shown = 0; shown < 20;) {
+      const auto extra = rt.statistics().extra_processors_added;
+      std::atomic<bool> woken{false};
+      tern::thread sleeper{[&] {
+        tern::this_thread::sleep_for(2ms);
+        woken = true;
+      }};
+      tern::this_thread::yield();
+      // It may have been stolen before it slept.
+      const bool here = tern::detail::current_processor()->timers.earliest() != tern::detail::os::never;
+      while (!woken) {
+      }
+      sleeper.join();
+      // Else it may have been that one. A worker that is kept off its CPU for 10 ms looks like a hog of so long.
+      if (here && rt.statistics().extra_processors_added == extra) ++shown;
+    }
+  });
+}
+
 TEST(SchedMn, ShortBlockingCallsWakeNobodyForADistantTimer) {
   tern::runtime rt{{.processors = 2}};
   int woke = 0, calls = 0;

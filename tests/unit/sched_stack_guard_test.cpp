@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -139,6 +141,21 @@ TEST(stack_guard_death, a_signal_that_somebody_sent_still_kills) {
         std::abort();
       },
       testing::KilledBySignal(SIGSEGV), "");
+}
+
+// The kernel says so by EFAULT: no fault, hence no report.
+TEST(stack_guard, a_system_call_that_would_write_there_fails) {
+  void* control = stack_pool::of(stack_pool::default_bytes).acquire();
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "x", 1), 1);
+  auto* limit = static_cast<char*>(stack_pool::stack_limit(control));
+  EXPECT_EQ(::read(ends[0], limit - 1, 1), -1);
+  EXPECT_EQ(errno, EFAULT);
+  EXPECT_EQ(::read(ends[0], limit, 1), 1);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  stack_pool::of(stack_pool::default_bytes).release(control);
 }
 
 TEST(stack_guard, alternate_stack_is_the_threads_while_it_lives) {
