@@ -100,19 +100,21 @@ std::string child_result::describe() const {
   switch (how) {
     case ending::exited: return fmt::format("exit status {}", code);
     case ending::signalled: return fmt::format("signal {} ({})", code, strsignal(code));
-    case ending::timed_out: return fmt::format("timed out after {:.0f} s", seconds);
-    case ending::interrupted: return "interrupted";
+    case ending::timed_out: return fmt::format("{} {:.0f} s", timed_out_words, seconds);
+    case ending::interrupted: return std::string(interrupted_words);
     case ending::not_started: break;
   }
   return "could not be started";
 }
 
-std::string child_result::last_error_line() const {
-  auto end = err.find_last_not_of(" \n\r");
+std::string child_result::last_error_line() const { return last_line_of(err); }
+
+std::string last_line_of(const std::string& text) {
+  const auto end = text.find_last_not_of(" \n\r");
   if (end == std::string::npos) return {};
-  const auto start = err.rfind('\n', end);
-  std::string line = err.substr(start == std::string::npos ? 0 : start + 1,
-                                end - (start == std::string::npos ? 0 : start + 1) + 1);
+  const auto start = text.rfind('\n', end);
+  std::string line = text.substr(start == std::string::npos ? 0 : start + 1,
+                                 end - (start == std::string::npos ? 0 : start + 1) + 1);
   constexpr std::size_t longest = 160;
   if (line.size() > longest) line.resize(longest);
   return line;

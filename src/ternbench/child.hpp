@@ -4,9 +4,14 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ternbench {
+
+/// How describe() begins where a process was ended because it took too long, or because we were interrupted.
+inline constexpr std::string_view timed_out_words = "timed out after";
+inline constexpr std::string_view interrupted_words = "interrupted";
 
 struct child_command {
   std::filesystem::path program;      // what is executed
@@ -29,6 +34,9 @@ struct child_result {
   [[nodiscard]] std::string describe() const;
   [[nodiscard]] std::string last_error_line() const;
 };
+
+/// The last line of what a process said, cut where it is long.
+[[nodiscard]] std::string last_line_of(const std::string& text);
 
 /// Runs a program to its end, in a process group of its own that is killed as a whole on a time-out or an interruption.
 /// argv[0] is the bare file name, so that no path is recorded. `tick` is called about four times a second.

@@ -21,6 +21,7 @@ namespace ternbench {
 namespace {
 
 constexpr double stable_share = 0.001;
+constexpr double least_instructions = 0.5;
 constexpr int counts_per_row = 2;
 
 struct counted {
@@ -29,11 +30,18 @@ struct counted {
   std::string error;
 };
 
-/// "==12== Collected : 123456" of callgrind's log.
-std::optional<double> collected(const std::string& log) {
-  const auto at = log.rfind("Collected : ");
-  if (at == std::string::npos) return std::nullopt;
-  return std::strtod(log.c_str() + at + std::string_view("Collected : ").size(), nullptr);
+/// The sum of "==12== Collected : 123456" over the logs in `folder`: rows of some subjects run in a process of their own. A log without
+/// that line is of a process that only waited, and was ended.
+std::optional<double> collected(const std::filesystem::path& folder) {
+  constexpr std::string_view words = "Collected : ";
+  std::optional<double> sum;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string log = read_file(entry.path());
+    const auto at = log.rfind(words);
+    if (at != std::string::npos)
+      sum = sum.value_or(0) + std::strtod(log.c_str() + at + words.size(), nullptr);
+  }
+  return sum;
 }
 
 class counting {
@@ -60,6 +68,10 @@ class counting {
     }
     many.operations -= few.operations;
     many.instructions = (many.instructions - few.instructions) / static_cast<double>(many.operations);
+    // An operation is more than this even where it is a load and a store in an unrolled loop.
+    if (many.instructions < least_instructions)
+      many.error =
+          fmt::format("skipped: {:.2f} instructions: its work is not in what was counted", many.instructions);
     return many;
   }
 
@@ -72,13 +84,16 @@ class counting {
 
   counted run(const bench_binary& binary, const listed_row& row, std::uint64_t operations, progress& bar) {
     const std::filesystem::path raw = folder_ / "raw.json";
-    const std::filesystem::path log = folder_ / "log";
+    const std::filesystem::path logs = folder_ / "logs";
     std::error_code ignored;
     std::filesystem::remove(raw, ignored);
+    std::filesystem::remove_all(logs, ignored);
+    std::filesystem::create_directory(logs, ignored);
     constexpr double patience = 600;
     const child_result child = run_child(
         {binary.file,
-         {"valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-file=" + log.string()},
+         {"valgrind", "--tool=callgrind", "--trace-children=yes", "--callgrind-out-file=/dev/null",
+          "--log-file=" + (logs / "%p").string()},
          {"--benchmark_filter=" + filter_for({row.name}), fmt::format("--tern_operations={}", operations),
           "--benchmark_out=" + raw.string(), "--benchmark_out_format=json"},
          patience},
@@ -91,7 +106,7 @@ class counting {
       return out;
     }
     const raw_output output = read_raw(raw);
-    const auto instructions = collected(read_file(log));
+    const auto instructions = collected(logs);
     if (context.empty()) context = output.context;
     for (const ordered_json& entry : output.entries) {
       if (match_known(text_at(entry, "name"), {row.name}).empty()) continue;

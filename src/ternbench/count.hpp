@@ -2,7 +2,8 @@
 //
 // A row is run over some operations and over three times as many: the difference has neither the start nor the warm-up in it. Each
 // row is counted twice; where the two differ by more than 0.1% (threads that look for work, hash seeds) it is recorded as skipped
-// with both figures. The result is a summary.json whose only metric is instructions_per_op, which `gate` and `compare` read.
+// with both figures. A process that the bench binary starts (Boost.Fiber's rows, preloaded allocators) is counted with it. The result
+// is a summary.json whose only metric is instructions_per_op, which `gate` and `compare` read.
 #pragma once
 
 #include <cstdint>

@@ -214,13 +214,7 @@ void duet_session::resume() {
     slots.insert(line.where);
     if (slots.size() == slot_count) done_.insert({line.block, line.row});
   }
-  // A line that was cut off must not run into the next one.
-  std::string text =
-      fs::exists(directory_ / "raw.jsonl") ? read_file(directory_ / "raw.jsonl") : std::string();
-  if (!text.empty() && text.back() != '\n') {
-    text.erase(text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1);
-    write_file(directory_ / "raw.jsonl", text);
-  }
+  drop_cut_line(directory_ / "raw.jsonl");
   start_session();
 }
 

@@ -11,15 +11,12 @@
 #include "error.hpp"
 #include "schema_check.hpp"
 #include "schema_id.hpp"
+#include "session.hpp"
 
 namespace ternbench {
 namespace {
 
 constexpr std::array slot_names{"base", "again", "head"};
-
-/// Facts whose change between sessions makes one duet of two machines.
-constexpr std::array fixed_facts{"arch",   "cpu_model", "vcpus", "usable_vcpus",
-                                 "kernel", "governor",  "thp",   "os_page_size"};
 
 std::string fact_text(const ordered_json& value) {
   return value.is_null() ? "unknown" : value.is_string() ? value.get<std::string>() : value.dump();
@@ -128,12 +125,8 @@ duet_data load_duet(const std::filesystem::path& directory) {
   const ordered_json& last = sessions.back();
   out.date = (last["ended_utc"].is_null() ? last["started_utc"] : last["ended_utc"]).get<std::string>();
   for (const ordered_json& session : sessions) {
-    for (const char* key : fixed_facts) {
-      const ordered_json& before = sessions.front()["host"][key];
-      if (session["host"][key] != before)
-        out.hosts.push_back(
-            fmt::format("{}: {} -> {}", key, fact_text(before), fact_text(session["host"][key])));
-    }
+    for (std::string& change : host_changes(sessions.front()["host"], session["host"]))
+      out.hosts.push_back(std::move(change));
   }
   out.builds = build_differences(document["base"], document["head"]);
   const auto hashes = [](const ordered_json& links) {

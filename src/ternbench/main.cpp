@@ -28,15 +28,15 @@ namespace {
 
 constexpr const char* exit_codes =
     "exit codes (one meaning each, for every verb):\n"
-    "  0    done (compare, claims: all was read, whatever it says; gate: pass)\n"
+    "  0    done (compare, claims: all was read, whatever it says; gate: pass; doctor: always)\n"
     "  1    usage error, unreadable or invalid input, or the tool could not do its work\n"
     "  2    gate: a regression, or a row that is missing, renamed or broken; it wins over 3\n"
-    "  3    gate: no verdict: the duet is incomplete, too noisy, or the host changed\n"
+    "  3    gate: no verdict: the duet is incomplete or too noisy, a baseline moved, or the host changed\n"
     "  4    the inputs must not be compared (emulated, other architecture or host, newer schema, no common "
     "row)\n"
-    "  5    run, duet: a row crashed, timed out or reported an error; all else is there\n"
+    "  5    run, duet, count: a row crashed, timed out or reported an error; all else is there\n"
     "  6    run: checksums differ between subjects or processes of one case\n"
-    "  130  run, duet: interrupted; what was measured is kept\n";
+    "  130  run, duet, count: interrupted; of run and duet what was measured is kept, and --resume goes on\n";
 
 struct arguments {
   run_options run;
@@ -171,26 +171,34 @@ void add_config(CLI::App* verb, std::filesystem::path& config) {
 CLI::App* add_run(CLI::App& app, arguments& args) {
   CLI::App* verb = app.add_subcommand("run", "Measure, and write a run directory");
   auto* quick = verb->add_flag("--quick", args.quick, "the quick tier, about 2 minutes");
-  verb->add_flag("--full", args.full, "every row, about an hour")->excludes(quick);
-  verb->add_option("--suite", args.run.suites, "only these areas: sched, alloc, gc, scenario")
-      ->delimiter(',');
-  verb->add_option("--filter", args.run.filter, "only rows whose name matches this regular expression");
+  auto* full = verb->add_flag("--full", args.full, "every row, about an hour")->excludes(quick);
+  auto* suite = verb->add_option("--suite", args.run.suites, "only these areas: sched, alloc, gc, scenario")
+                    ->delimiter(',');
+  auto* filter =
+      verb->add_option("--filter", args.run.filter, "only rows whose name matches this regular expression");
   auto* claims = verb->add_option(
       "--claims", args.run.claims,
       "also the rows that the claims of this file ask for, whatever their tier; again for more files");
-  verb->add_flag("--only-claims", args.run.only_claims, "only the rows that the claims ask for")
-      ->needs(claims);
-  verb->add_option("--machine", args.run.machine, "name of the machine (default: its CPU model)");
-  verb->add_option("--out", args.run.out, "folder that gets the run directory")->capture_default_str();
+  auto* only = verb->add_flag("--only-claims", args.run.only_claims, "only the rows that the claims ask for")
+                   ->needs(claims);
+  auto* machine =
+      verb->add_option("--machine", args.run.machine, "name of the machine (default: its CPU model)");
+  auto* out =
+      verb->add_option("--out", args.run.out, "folder that gets the run directory")->capture_default_str();
   verb->add_option("--bin", args.run.bin, "folder of the bench binaries (default: beside ternbench)");
-  verb->add_option("--repetitions", args.run.repetitions, "process repetitions (default: what fits)")
-      ->check(CLI::Range(1, 1000));
-  verb->add_option("--seed", args.seed, "of the order of cases and rows (default: random; always recorded)");
+  auto* repetitions =
+      verb->add_option("--repetitions", args.run.repetitions, "process repetitions (default: what fits)")
+          ->check(CLI::Range(1, 1000));
+  auto* seed = verb->add_option("--seed", args.seed,
+                                "of the order of cases and rows (default: random; always recorded)");
   verb->add_option("--timeout", args.run.timeout_seconds,
                    "seconds for one process (default: 60 or more, by the plan)")
       ->check(CLI::Range(0.1, 86400.0));
   verb->add_option("--launcher", args.launcher,
                    "command put before each binary, e.g. \"qemu-aarch64 -L /usr/aarch64-linux-gnu\"");
+  auto* resume = verb->add_option("--resume", args.run.resume, "go on with this run, which was interrupted");
+  for (CLI::Option* fixed : {quick, full, suite, filter, claims, only, machine, out, repetitions, seed})
+    resume->excludes(fixed);
   verb->footer("example: ternbench run --quick --suite sched,gc --machine build-box");
   return verb;
 }

@@ -6,7 +6,9 @@
 //           3. a repetition runs every case once, in shuffled order: one fresh process per case, which measures all
 //              subjects of the case in an order of its own, so that what is compared is measured side by side;
 //           4. raw files are kept as they were written; manifest.json and summary.json are rewritten (each atomically)
-//              after every repetition, so the directory is valid whenever the run ends.
+//              after every repetition, so the directory is valid whenever the run ends;
+//           5. schedule.jsonl gets a line per process when it ended, and goes when the manifest has them all. --resume goes through
+//              the repetitions from the first: of a process that is recorded the raw file is read again, what is missing is measured.
 // Layout    <out>/<utc>-<arch>-<machine>/ {manifest.json, summary.json, raw/r<rep>.<seq>.<area>.<case>.json,
 //           raw/r<rep>.<row>.hist.json}; what a process that failed said is in raw/*.stderr.txt, and a raw file that it left
 //           cut off is named *.json.partial.
@@ -36,6 +38,7 @@ struct run_options {
   std::optional<std::uint64_t> seed;
   double timeout_seconds = 0;  // of one process; 0: by the plan
   std::vector<std::string> launcher;
+  std::filesystem::path resume;  // a run directory to go on with; what is to be measured is read from it
 };
 
 [[nodiscard]] exit_code run(const run_options& options);

@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <chrono>
 
 #include "error.hpp"
@@ -49,6 +50,20 @@ std::filesystem::path make_directory(const std::filesystem::path& out, const ter
   return directory;
 }
 
+std::vector<std::string> host_changes(const ordered_json& before, const ordered_json& after) {
+  constexpr std::array fixed_facts{"arch",   "cpu_model", "vcpus", "usable_vcpus",
+                                   "kernel", "governor",  "thp",   "os_page_size"};
+  const auto text = [](const ordered_json& value) {
+    return value.is_null() ? "unknown" : value.is_string() ? value.get<std::string>() : value.dump();
+  };
+  std::vector<std::string> out;
+  for (const char* key : fixed_facts) {
+    if (before.at(key) != after.at(key))
+      out.push_back(fmt::format("{}: {} -> {}", key, text(before.at(key)), text(after.at(key))));
+  }
+  return out;
+}
+
 std::optional<std::regex> parse_filter(const std::string& filter) {
   if (filter.empty()) return std::nullopt;
   try {
@@ -73,6 +88,15 @@ std::string slug(const std::string& text) {
   if (out.size() > longest) out.resize(longest);
   while (!out.empty() && out.back() == '-') out.pop_back();
   return out.empty() ? "unknown" : out;
+}
+
+void drop_cut_line(const std::filesystem::path& file) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) return;
+  std::string text = read_file(file);
+  if (text.empty() || text.back() == '\n') return;
+  text.erase(text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1);
+  write_file(file, text);
 }
 
 ordered_json binary_record(const bench_binary& binary, const std::string& hash, const ordered_json& context) {

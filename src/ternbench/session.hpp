@@ -5,6 +5,7 @@
 #include <optional>
 #include <regex>
 #include <string>
+#include <vector>
 
 #include "bench/harness/host_facts.hpp"
 #include "listing.hpp"
@@ -29,8 +30,14 @@ namespace ternbench {
 /// The expression of --filter; nothing for an empty one. Throws tool_error.
 [[nodiscard]] std::optional<std::regex> parse_filter(const std::string& filter);
 
+/// Host facts whose change makes one measurement of two machines, as "kernel: 6.1 -> 6.2". Both in the form of a manifest.
+[[nodiscard]] std::vector<std::string> host_changes(const ordered_json& before, const ordered_json& after);
+
 /// "Intel(R) Xeon(R) @ 2.0GHz" -> "intel-r-xeon-r-2-0ghz": for directory names.
 [[nodiscard]] std::string slug(const std::string& text);
+
+/// Takes the end of a file of lines that was cut off while it was written, so that the next line does not run into it.
+void drop_cut_line(const std::filesystem::path& file);
 
 /// The facts of a binary's build for a manifest. `context` is null when it was never heard.
 [[nodiscard]] ordered_json binary_record(const bench_binary& binary, const std::string& hash,

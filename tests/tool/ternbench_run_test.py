@@ -250,6 +250,116 @@ class run_test(unittest.TestCase):
         self.assertGreaterEqual(manifest["repetitions_done"], 1)
         self.assertGreaterEqual(len(self.load("summary.json")["benchmarks"]), 9)
 
+    def begin(self, count, signal_number, *options, **environment):
+        """A run that gets the signal while its process after `count` others waits"""
+        held = self.folder / "held"
+        environment = {**os.environ, "FAKE_HOLD": f"{held}:{count}", **environment}
+        with subprocess.Popen(self.command("--quick", "--repetitions", "4", *options), env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) as run:
+            while not held.exists() or held.stat().st_size <= count:
+                self.assertIsNone(run.poll())
+                time.sleep(0.02)
+            run.send_signal(signal_number)
+            held.unlink()
+            _, err = run.communicate(timeout=60)
+        return run.returncode, err
+
+    def resume(self, code=0, **environment):
+        # --out and the like are those of the run
+        done = subprocess.run([*launcher(), TOOL, "run", "--bin", str(self.bin), "--resume", str(self.only_run())],
+                              env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done
+
+    def raw_files(self):
+        return {path.name: path.read_bytes() for path in (self.only_run() / "raw").iterdir()}
+
+    def assert_whole(self):
+        """Four repetitions of three cases, each measured once, in the order that the seed gives"""
+        self.assert_valid()
+        manifest = self.load("manifest.json")
+        self.assertEqual((manifest["status"], manifest["repetitions_done"]), ("complete", 4))
+        order = [(s["repetition"], s["sequence"], s["case"]) for s in manifest["schedule"]]
+        self.assertEqual(order, sorted(order))
+        self.assertEqual(len({(r, c) for r, _, c in order}), 12)
+        self.assertEqual({len(by_repetition) for by_repetition in self.rows().values()}, {4})
+        names = {s["raw"].removeprefix("raw/") for s in manifest["schedule"]}
+        left = {n for n in self.raw_files() if not n.endswith((".hist.json", ".stderr.txt"))}
+        self.assertEqual(left, names)
+        self.assertFalse((self.only_run() / "schedule.jsonl").exists())
+        return manifest
+
+    def test_an_interrupted_run_goes_on(self):
+        for signal_number in (signal.SIGINT, signal.SIGKILL):
+            for count in (1, 7):  # in the midst of the first repetition, and of the third
+                with self.subTest(signal=signal_number, count=count):
+                    code, err = self.begin(count, signal_number, "--seed", "5", "--machine", "m")
+                    self.assertEqual(code, 130 if signal_number == signal.SIGINT else -signal_number, err)
+                    self.assertIn(str(self.only_run()), err)
+                    with (self.only_run() / "schedule.jsonl").open("a") as file:
+                        file.write('{"repetition": 3, "ca')  # as a power cut leaves it
+                    before = self.raw_files()
+                    self.resume()
+                    manifest = self.assert_whole()
+                    self.assertEqual((manifest["seed"], manifest["machine"], manifest["plan"]["asked"]), (5, "m", 4))
+                    self.assertEqual(len(manifest["resumed_utc"]), 1)
+                    after = self.raw_files()
+                    kept = [name for name in before if before[name] == after.get(name)]
+                    self.assertEqual(len([n for n in kept if not n.endswith(".hist.json")]), count)
+                    self.assertIn("is complete", self.resume(code=1).stderr)
+                    # what was read again from its files is what was measured
+                    fresh = {s["raw"]: json.loads((self.only_run() / s["raw"]).read_text()) for s in manifest["schedule"]}
+                    for line in manifest["schedule"]:
+                        for entry in fresh[line["raw"]]["benchmarks"]:
+                            name = entry["name"].split("/iterations")[0]
+                            ours = self.rows()[name][line["repetition"]]
+                            if "error_occurred" not in entry:
+                                self.assertAlmostEqual(ours["real_time"], entry["real_time"] * 1000)
+                    shutil.rmtree(self.out)
+
+    def test_a_run_is_interrupted_again_and_again(self):
+        self.begin(2, signal.SIGKILL)
+        for count, signal_number in ((3, signal.SIGKILL), (2, signal.SIGINT)):
+            held = self.folder / "held"
+            command = [*launcher(), TOOL, "run", "--bin", str(self.bin), "--resume", str(self.only_run())]
+            with subprocess.Popen(command, env={**os.environ, "FAKE_HOLD": f"{held}:{count}"}, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL) as run:
+                while not held.exists() or held.stat().st_size <= count:
+                    self.assertIsNone(run.poll())
+                    time.sleep(0.02)
+                run.send_signal(signal_number)
+                held.unlink()
+                run.wait(timeout=60)
+        manifest = self.load("manifest.json")
+        self.assertEqual(len([s for s in manifest["schedule"] if s["outcome"] == "ok"]), 2 + 3 + 2)
+        self.assertEqual(manifest["status"], "interrupted")
+        self.resume()
+        self.assertEqual(len(self.assert_whole()["resumed_utc"]), 3)
+
+    def test_errors_outlive_an_interruption(self):
+        self.begin(4, signal.SIGKILL, FAKE_FAULT="status")
+        self.resume(code=5, FAKE_FAULT="status")
+        errors = self.load("manifest.json")["errors"]
+        self.assertEqual(len(errors), 12)
+        self.assertTrue(all(error.endswith("exit status 3: a last word") for error in errors), errors)
+        self.assert_whole()
+
+    def test_only_the_same_binaries_and_host_go_on(self):
+        self.begin(4, signal.SIGINT)
+        place = self.only_run()
+        done = self.resume(code=4, FAKE_CPU="Other CPU")
+        self.assertIn("was begun on another host (cpu_model: Fake CPU -> Other CPU)", done.stderr)
+        with (self.bin / "bench_sched").open("a") as file:
+            file.write("\n")
+        self.assert_one_line(self.resume(code=1), "manifest.json: was begun with another bench_sched")
+        for options in (("--quick",), ("--out", "elsewhere"), ("--repetitions", "3"), ("--filter", "yield")):
+            done = subprocess.run([*launcher(), TOOL, "run", "--resume", str(place), *options], capture_output=True, text=True,
+                                  timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+        shutil.rmtree(place / "raw")
+        (place / "manifest.json").write_text("{}")
+        self.assert_one_line(self.resume(code=1), "manifest.json: ")
+
     def test_nothing_is_overwritten(self):
         self.out.mkdir()
         for ahead in range(20):

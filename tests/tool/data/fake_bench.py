@@ -104,7 +104,7 @@ def main():
     with open(flags["benchmark_out"], "w", encoding="ascii") as out:
         context = {"date": "2026-01-02T03:04:05+00:00", "host_name": "", "executable": sys.argv[0], "num_cpus": 2,
                    "mhz_per_cpu": 2000, "library_build_type": "release", "tern_arch": os.environ.get("FAKE_ARCH", "x86_64"),
-                   "tern_cpu_model": "Fake CPU", "tern_vcpus": "2", "tern_emulated": os.environ.get("FAKE_EMULATED", "false")}
+                   "tern_cpu_model": os.environ.get("FAKE_CPU", "Fake CPU"), "tern_vcpus": "2", "tern_emulated": os.environ.get("FAKE_EMULATED", "false")}
         out.write('{\n  "context": ' + json.dumps(context) + ',\n  "benchmarks": [\n')
         for i, (name, _, case, subject, _, _, base) in enumerate(chosen):
             if FAULT == "crash" and i == 1:
