@@ -12,8 +12,9 @@ before the trial, by pairs of runs of the two builds, and the number of cycles i
 
 What a trial is (kind, primitive, row, percent, link order) follows from SEED and its number alone, and both stood here before the
 first one ran. Trials are appended to results/gate-evaluation/trials.jsonl as they end, so the script may be stopped and started
-again at any time, over days; the duets themselves stay in the work folder. `ternbench rates` makes the table of that file. Trials
-of a busy machine say nothing of the gate: it waits while others compute (--even-if-busy).
+again at any time, over days; the duets themselves stay in the work folder. `scripts/packaging/readme_table.py` then makes the tables
+of results/gate-evaluation/README.md anew, by `ternbench rates`. Trials of a busy machine say nothing of the gate: it waits while
+others compute (--even-if-busy).
 """
 import argparse
 import json
@@ -73,11 +74,11 @@ def plan(number):
             "row": rng.choice(PLACES[primitive][5]) if kind == "slow" else None}
 
 
-def build(source, folder, *targets):
+def build(source, folder, *targets, env=None):
     need(run("cmake", "-S", source, "--preset", "release", "-B", folder, "-DTERN_BUILD_TESTS=OFF",
              *(["-DVALIJSON_INCLUDE_DIR=" + str(headers)] if (headers := ROOT / "build/packages/libvalijson-dev/usr/include").is_dir() else []),
-             cwd=source), "configure")
-    need(run("cmake", "--build", folder, *(["--target", *targets] if targets else [])), "build")
+             cwd=source, env=env), "configure")
+    need(run("cmake", "--build", folder, *(["--target", *targets] if targets else []), env=env), "build")
 
 
 def nanoseconds_per_cycle():
@@ -139,7 +140,9 @@ def trial(number, options, revision):
     command = [tool, "duet", "--base", base, "--blocks", options.blocks, "--out", work / "duets", "--seed", SEED + number]
     for head in heads:
         command += ["--head", head]
+    begun = time.monotonic()
     duet = need(run(*command, cwd=ROOT), "duet").stdout.strip()
+    duet_seconds = round(time.monotonic() - begun)
     code, rows = verdict(tool, duet, None, work)
     second = None
     if code == 2 and any(r[3] == "REGRESSION" for r in rows.values()):
@@ -149,6 +152,7 @@ def trial(number, options, revision):
     found = code == 2 if what["kind"] == "null" else rows.get(what["row"], ["", "", "", ""])[3] == "REGRESSION"
     return what | {"found": found, "decided": code != 3, "exit": code, "date": time.strftime("%Y-%m-%d", time.gmtime()),
                    "revision": revision, "blocks": options.blocks, "load": round(os.getloadavg()[0], 1),
+                   **known_build(work), "duet_seconds": duet_seconds,
                    "duet": pathlib.Path(duet).name, "second": pathlib.Path(second).name if second else None, "rows": rows}
 
 
@@ -203,6 +207,12 @@ def sized_wait(work, revision, primitive, row, percent, even_if_busy):
     raise NotMade(f"no number of cycles makes it {percent}% slower, within {allowed}: {tried}")
 
 
+def known_build(work):
+    """How long one build and its links took, as prepare() measured it"""
+    file = work / "build_seconds"
+    return {"build_seconds": int(file.read_text())} if file.exists() else {}
+
+
 def prepare(options, revision):
     """Base, and how long its rows take, once per revision"""
     stamp = options.work / "revision"
@@ -213,8 +223,14 @@ def prepare(options, revision):
     if not source.exists():
         need(run("git", "-C", ROOT, "worktree", "add", "--quiet", "--detach", source, revision), "worktree")
     need(run("git", "-C", source, "checkout", "--quiet", "--force", "--detach", revision), "checkout")
-    build(source, options.work / "base")
+    seconds = options.work / "build_seconds"
+    seconds.unlink(missing_ok=True)
+    whole = not (options.work / "base").exists()  # a build that goes on with another one's objects tells less than a job of CI takes
+    begun = time.monotonic()
+    build(source, options.work / "base", env={**os.environ, "CCACHE_DISABLE": "1"})
     need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", options.work / "base", "--salts", 2), "relink")
+    if whole:
+        seconds.write_text(f"{time.monotonic() - begun:.0f}")
     (options.work / "cycles.json").unlink(missing_ok=True)
     stamp.write_text(revision)
 

@@ -31,6 +31,7 @@ struct side {
   std::vector<std::vector<bench_binary>> links;
   std::vector<std::vector<std::string>> hashes;
   std::vector<std::vector<ordered_json>> contexts;  // null until a process has told
+  ordered_json recorded;                            // of the duet that goes on: what its binaries told then
   std::vector<listed_row> rows;
 
   [[nodiscard]] const listed_row* find(const std::string& name) const {
@@ -110,7 +111,7 @@ class duet_session {
   outcome run_row(side& of, std::size_t link, const listed_row& row, const std::string& amount,
                   std::size_t padding, progress& bar);
   void write_files(const char* status);
-  [[nodiscard]] ordered_json links_record(const side& of) const;
+  [[nodiscard]] static ordered_json links_record(const side& of);
   [[nodiscard]] double cost_seconds() const;
   [[nodiscard]] std::size_t blocks_done() const;
 
@@ -194,6 +195,7 @@ void duet_session::resume() {
     }
     if (theirs != ours->hashes)
       throw tool_error(fmt::format("{}: was begun with other binaries of {}", label, key));
+    ours->recorded = document[key];
   }
   seed_ = document["seed"].get<std::uint64_t>();
   blocks_ = before.blocks;
@@ -373,12 +375,14 @@ duet_result duet_session::measure() {
   return {exit_code::ok, directory_};
 }
 
-ordered_json duet_session::links_record(const side& of) const {
+ordered_json duet_session::links_record(const side& of) {
   ordered_json links = ordered_json::array();
   for (std::size_t link = 0; link < of.links.size(); ++link) {
     ordered_json binaries = ordered_json::array();
     for (std::size_t i = 0; i < of.links[link].size(); ++i)
-      binaries.push_back(binary_record(of.links[link][i], of.hashes[link][i], of.contexts[link][i]));
+      binaries.push_back(of.contexts[link][i].is_null() && !of.recorded.is_null()
+                             ? of.recorded[link][i]
+                             : binary_record(of.links[link][i], of.hashes[link][i], of.contexts[link][i]));
     links.push_back(std::move(binaries));
   }
   return links;

@@ -48,12 +48,37 @@ void read_context(const ordered_json& context, run_data& run, const std::string&
   }
 }
 
+bool is_aggregate(const ordered_json& entry) {
+  return text_at(entry, "run_type") == "aggregate" || entry.contains("aggregate_name");
+}
+
+/// Of a file with aggregates alone (--benchmark_report_aggregates_only) each median, or mean where there is none, as one repetition.
+std::vector<ordered_json> stand_ins(const ordered_json& entries) {
+  std::vector<ordered_json> out;
+  for (const char* wanted : {"median", "mean"}) {
+    for (const ordered_json& entry : entries) {
+      if (!entry.is_object() || text_at(entry, "aggregate_name") != wanted ||
+          text_at(entry, "run_name").empty())
+        continue;
+      ordered_json row = entry;
+      row["name"] = row["run_name"];
+      row["run_type"] = "iteration";
+      row.erase("aggregate_name");
+      row.erase("repetition_index");
+      const bool there = std::any_of(out.begin(), out.end(),
+                                     [&](const ordered_json& other) { return other["name"] == row["name"]; });
+      if (!there) out.push_back(std::move(row));
+    }
+  }
+  return out;
+}
+
 /// Adds a sample to its row, and the row where it is the first; `index` has the places of the rows.
 void read_entry(const ordered_json& entry, run_data& run, std::map<std::string, std::size_t>& index,
                 const std::string& label) {
   if (!entry.is_object() || text_at(entry, "name").empty())
     throw tool_error(fmt::format("{}: an entry of \"benchmarks\" has no name", label));
-  if (text_at(entry, "run_type") == "aggregate" || entry.contains("aggregate_name")) return;
+  if (is_aggregate(entry)) return;
   const std::string name = strip_suffixes(text_at(entry, "name"));
   const auto [at, added] = index.emplace(name, run.rows.size());
   if (added) {
@@ -127,9 +152,11 @@ sample to_sample(const ordered_json& entry, const std::string& label) {
     s.error = "skipped: " + text_at(entry, "skip_message");
     return s;
   }
+  s.real_ns = number_at(entry, "real_time", label);
+  s.cpu_ns = number_at(entry, "cpu_time", label);
   const double factor = nanoseconds_per(text_at(entry, "time_unit"), label);
-  s.real_ns = number_at(entry, "real_time", label) * factor;
-  s.cpu_ns = number_at(entry, "cpu_time", label) * factor;
+  s.real_ns *= factor;
+  s.cpu_ns *= factor;
   for (const auto& [key, value] : entry.items()) {
     const bool own = std::find(own_keys.begin(), own_keys.end(), key) != own_keys.end();
     if (!own && value.is_number()) s.counters.emplace(printable(key), value.get<double>());
@@ -219,7 +246,13 @@ run_data load_run(const std::filesystem::path& path) {
   run.label = path.string();
   read_context(document.value("context", ordered_json::object()), run, label);
   std::map<std::string, std::size_t> index;
-  for (const ordered_json& entry : document["benchmarks"]) read_entry(entry, run, index, label);
+  const ordered_json& entries = document["benchmarks"];
+  for (const ordered_json& entry : entries) read_entry(entry, run, index, label);
+  if (run.rows.empty() && !entries.empty()) {
+    for (const ordered_json& entry : stand_ins(entries)) read_entry(entry, run, index, label);
+    if (run.rows.empty())
+      throw tool_error(fmt::format("{}: has aggregates only, and no median or mean among them", label));
+  }
   return run;
 }
 

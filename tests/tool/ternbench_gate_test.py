@@ -373,6 +373,17 @@ class trials(tool_test):
         self.gate("count.json", "count.json")
         self.assertIn(" [instructions]", self.tool("compare", "count.json", "count.json").stdout)
 
+    def test_instructions_of_a_row_in_a_process_of_its_own(self):
+        row = "sched/yield/boost_fiber"
+        bench = pathlib.Path(os.environ["TERN_BUILD_DIR"]).resolve() / "bench"
+        if not (bench / "bench_sched").exists() or shutil.which("valgrind") is None:
+            self.skipTest("there is no valgrind, or the bench binaries are not built")
+        self.tool("count", "--bin", bench, "--filter", f"^{row}$", "--operations", 20000, "--out", "count.json")
+        first = json.loads((self.folder / "count.json").read_text())["benchmarks"][0]
+        if first.get("error_message", "").startswith("skipped: Boost"):
+            self.skipTest(first["error_message"])
+        self.assertTrue(20 < first["instructions_per_op"] < 5000, first)
+
 
 def each_row(row_name, **fields):
     """Sets fields of each entry of a row"""
@@ -499,6 +510,12 @@ class mutants(tool_test):
         if code in (1, 4):
             self.assertEqual(done.stdout, "")
             self.assertTrue(all(line.startswith("ternbench ") for line in done.stderr.splitlines()), done.stderr)
+
+    def test_as_many_as_are_told(self):
+        page = (ROOT / "results/gate-evaluation/README.md").read_text()
+        counts = [len(HEAD_MUTANTS), len(CONFIG_MUTANTS), len(DUET_MUTANTS)]
+        self.assertIn("{} of a result, {} of `gate.json`, {} of a duet".format(*counts), page)
+        self.assertIn(f"| {sum(counts)} of {sum(counts)} mutants |", page)
 
     def test_of_a_result(self):
         self.assertGreaterEqual(len(HEAD_MUTANTS), 25)

@@ -131,6 +131,24 @@ class read_test(unittest.TestCase):
             path.write_text(json.dumps({"benchmarks": {}}))
             self.assert_line(tool("show", path), 1, "is not a Google Benchmark file")
 
+    def test_a_file_of_aggregates_alone_is_read(self):
+        """As --benchmark_report_aggregates_only leaves it: the median stands for a repetition"""
+        def aggregate(name, kind, ns):
+            return {"name": f"{name}_{kind}", "run_name": name, "run_type": "aggregate", "aggregate_name": kind, "aggregate_unit": "time",
+                    "repetitions": 5, "threads": 1, "iterations": 5, "real_time": ns, "cpu_time": ns, "time_unit": "ns"}
+
+        with tempfile.TemporaryDirectory() as folder:
+            a, b = (pathlib.Path(folder) / name for name in ("a.json", "b.json"))
+            a.write_text(json.dumps({"context": {}, "benchmarks": [aggregate("BM_x/8", k, ns) for k, ns in (("mean", 90), ("median", 80), ("stddev", 1))]}))
+            b.write_text(json.dumps({"context": {}, "benchmarks": [aggregate("BM_x/8", "mean", 120), aggregate("BM_y", "mean", 1)]}))
+            text = self.good("compare", a, b)
+            self.assertRegex(text, r"BM_x/8 +80\.0 ns +120 ns +1\.50 +-")
+            self.assertIn("new in B (1)\n  BM_y", text)
+            b.write_text(json.dumps({"benchmarks": [aggregate("BM_x/8", "stddev", 1)]}))
+            self.assert_line(tool("compare", a, b), 1, "b.json: has aggregates only, and no median or mean among them")
+            b.write_text(json.dumps({"benchmarks": [{"name": "97 family 0", "run_type": "iteration"}]}))
+            self.assert_line(tool("show", b), 1, 'row "97 family 0" has no number "real_time"')
+
     def test_no_text_of_a_file_commands_the_terminal(self):
         document = json.loads((RUNS / "a/summary.json").read_text())
         entry = next(r for r in document["benchmarks"] if r["name"] == "sched/yield/tern")
@@ -286,8 +304,12 @@ class read_test(unittest.TestCase):
 
     def test_help_has_an_example_for_each_verb_and_the_exit_codes(self):
         self.assertIn("exit codes (one meaning each, for every verb):", self.good("--help"))
-        for verb in ("run", "show", "compare", "duet", "gate", "calibrate", "cross", "count", "report", "export", "validate", "doctor"):
+        for verb in ("run", "show", "compare", "duet", "gate", "calibrate", "cross", "count", "report", "export", "claims", "rates", "validate",
+                     "doctor"):
             self.assertIn(f"example: ternbench {verb}", self.good(verb, "--help"))
+        page = (pathlib.Path(__file__).resolve().parents[2] / "src/ternbench/README.md").read_text()
+        told = set(re.findall(r"^\| (\d+) \|", page, re.M))
+        self.assertEqual(told, set(re.findall(r"^  (\d+) ", self.good("--help"), re.M)))
         self.assertIn('example: eval "$(ternbench completion)"', self.good("completion", "--help"))
         self.assertRegex(self.good("--version"), r"^ternbench \d+\.\d+\.\d+$")
 

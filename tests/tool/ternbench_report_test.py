@@ -7,10 +7,12 @@ TERN_SCREENSHOTS=<folder> keeps pictures of the committed baseline at 1280 and 3
 import csv
 import io
 import json
+import math
 import os
 import pathlib
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -189,25 +191,55 @@ class forms(folder_test):
         self.assertEqual(done.stdout.split(), ["--confirm", "--config"])
         self.assertNotRegex(script, re.escape(str(self.folder)))
 
-    def test_rates(self):
-        def trial(kind, found, decided=True, percent=0):
-            return json.dumps({"kind": kind, "primitive": "alloc" if percent else None, "percent": percent, "found": found, "decided": decided})
-
+    def rates(self, trials, code=0):
         path = self.folder / "trials.jsonl"
-        lines = [trial("null", False)] * 297 + [trial("null", False, decided=False)] * 2 + [trial("slow", True, percent=10)] * 60
-        path.write_text("\n".join(lines + [trial("slow", False, percent=3)]) + "\n")
-        table = tool("rates", path)
-        self.assertIn("| nothing (linked anew) | 299 | 0 | 2 | 0.0% | 0.0% .. 1.2% | no: a claim of at most 1% needs 300 trials |", table)
-        self.assertIn("| alloc made 10% slower | 60 | 60 | 0 | 100% | 94% .. 100% | yes: found in 90% or more |", table)
-        self.assertRegex(table, r"\| alloc made 3% slower \| 1 \| 0 \| 0 \| 0.0% \| 0.0% \.\. 9[78]% \| yes: missed more often than 1% \|")
-        path.write_text("\n".join(lines + [trial("null", True)]) + "\n")
-        self.assertIn("| 300 | 1 | 2 | 0.3% | 0.0% .. 1.8% | yes |", tool("rates", path))
-        path.write_text("\n".join([*lines, json.dumps({"kind": "slow", "primitive": "gc", "percent": 3, "made": False})]) + "\n")
-        table = tool("rates", path)
+        path.write_text("".join(json.dumps(trial) + "\n" for trial in trials))
+        return tool("rates", path, code=code)
+
+    def test_rates(self):
+        def trial(found=False, percent=0, sd=0.01, floor="2.0%", **more):
+            # the interval of 30 blocks lies between the 10th and the 21st value
+            half = sd * statistics.NormalDist().inv_cdf((21 - 0.375) / 30.25)
+            row = ["1.00", f"{math.exp(-half):.4f} .. {math.exp(half):.4f}", floor, "ok"]
+            return {"kind": "slow" if percent else "null", "primitive": "alloc" if percent else None, "percent": percent,
+                    "row": "a/b/tern" if percent else None, "found": found, "decided": True, "exit": 2 if found else 0, "blocks": 30,
+                    "rows": {"a/b/tern": row}} | more
+
+        table = self.rates([])
+        self.assertEqual(table.count("no trial yet"), 3, table)  # false red, and quiet rows
+        self.assertEqual(table.count("no trial on such a row yet"), 2, table)
+        self.assertIn("| - | the longest of 0 | no trial has its time |", table)
+
+        null = [trial()] * 297 + [trial(decided=False, exit=3)] * 2
+        table = self.rates(null + [trial(True, 10)] * 60 + [trial(percent=3)])
+        self.assertRegex(table, r"\| false red.* \| 0.0% \| 0.0% \.\. 1.2% \| 299 trials \| not claimed: 300 trials are needed \|")
+        self.assertIn("| 100% | 94% .. 100% | 60 trials (0 more on rows that are noisier) | not claimed: too few trials |", table)
+        self.assertIn("| nothing (linked anew) | 299 | 0 | 2 | - | 0.0% | 0.0% .. 1.2% |", table)
+        self.assertIn("| alloc made 10% slower in one row | 60 | 60 | 0 | 60 | 100% | 94% .. 100% |", table)
+        self.assertIn("| alloc made 3% slower in one row | 1 | 0 | 0 | 0 |", table)
+        self.assertIn("| 300 trials | held |", self.rates(null + [trial(True)]))  # one of 300
+        self.assertIn("| 300 trials | missed |", self.rates(null[:296] + [trial(True)] * 4))
+        self.assertIn("| 100 trials | missed |", self.rates([trial()] * 90 + [trial(True)] * 10))  # so few are enough for that
+
+        self.assertIn("| 99% .. 100% | 400 trials (0 more on rows that are noisier) | held |", self.rates([trial(True, 10)] * 400))
+        self.assertIn("| 40 trials (0 more on rows that are noisier) | missed |", self.rates([trial(True, 5)] * 20 + [trial(percent=5)] * 20))
+        # a row counts where its noise and its floor are what the goal is about
+        for percent, sd, floor, counts in ((10, 0.039, "3.0%", True), (10, 0.041, "2.0%", False), (10, 0.01, "3.1%", False),
+                                           (5, 0.019, "2.0%?", True), (5, 0.021, "2.0%", False), (5, 0.01, "2.1%", False)):
+            with self.subTest(percent=percent, sd=sd, floor=floor):
+                table = self.rates([trial(True, percent, sd, floor)])
+                self.assertIn("| 1 trials (0 more" if counts else "| 0 trials (1 more", table)
+        table = self.rates([trial(rows=trial()["rows"] | {"c/d/tern": trial(sd=0.03)["rows"]["a/b/tern"]})])
+        self.assertRegex(table, r"line of 10% \| at least 80% \| 100% \| - \| 2 rows, median sd of 1 null trials \| held \|")
+        self.assertRegex(table, r"line of 5% \| at least 80% \| 50% \| - \| 2 rows, .* \| missed \|")
+        table = self.rates([trial(build_seconds=300, duet_seconds=90), trial(build_seconds=300, duet_seconds=420)])
+        self.assertIn("| at most 15 min | 17.0 min | - | the longest of 2 | missed |", table)
+
+        table = self.rates([trial(), {"kind": "slow", "primitive": "gc", "percent": 3, "made": False}])
         self.assertIn("Not made: 1 trials", table)
         self.assertNotIn("gc made", table)
-        path.write_text(trial("null", False) + '\n{"kind": "null"}\n')
-        tool("rates", path, code=1)
+        self.rates([trial(), {"kind": "null"}], code=1)
+        self.rates([trial(kind="fast")], code=1)
 
 
 if __name__ == "__main__":
