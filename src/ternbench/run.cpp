@@ -559,6 +559,7 @@ ordered_json session::manifest(const char* status) const {
         {"time_ms", plan_.time_ms},
         {"suites", options_.suites},
         {"claims", claims},
+        {"only_claims", options_.only_claims},
         {"filter", options_.filter.empty() ? ordered_json(nullptr) : ordered_json(options_.filter)}}},
       {"repetitions_done", done_},
       {"rows", rows},
