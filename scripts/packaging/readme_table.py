@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Writes the tables of README.md from the committed baseline run, and those of results/gate-evaluation/README.md from the committed
-trials; or checks that they are what those give.
+"""Writes the tables of README.md and results/targets/README.md from committed runs, and those of results/gate-evaluation/README.md from
+the committed trials; or checks that they are what those give.
 
-    readme_table.py TERNBENCH          rewrite both
+    readme_table.py TERNBENCH          rewrite all
     readme_table.py --check TERNBENCH  exit 1 where a table differs
 
 A table stands between `<!-- table: RUN SELECTION -->` and `<!-- end -->`: RUN is the run's directory, SELECTION what
 `ternbench show --select` is given. Between `<!-- claims: RUN COUNT -->` and `<!-- end -->` stand the COUNT verdicts of
-`ternbench claims` that are farthest from what was claimed. Between `<!-- rates: TRIALS -->` and `<!-- end -->` stands what
+`ternbench claims` that are farthest from what was claimed; between `<!-- answers: RUN FILE -->` and `<!-- end -->` those on
+all claims of FILE. Between `<!-- rates: TRIALS -->` and `<!-- end -->` stands what
 `ternbench rates` makes of TRIALS.
 """
 import pathlib
@@ -16,14 +17,15 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", ROOT / "results/gate-evaluation/README.md")
-TABLE = re.compile(r"(<!-- (table|claims|rates): (\S+) (?:(\S+) )?-->\n).*?(<!-- end -->)", re.S)
+PAGES = tuple(ROOT / name for name in ("README.md", "results/targets/README.md", "results/gate-evaluation/README.md"))
+TABLE = re.compile(r"(<!-- (table|claims|answers|rates): (\S+) (?:(\S+) )?-->\n).*?(<!-- end -->)", re.S)
 
 
 def rendered(ternbench, match):
     what, source, argument = match.group(2, 3, 4)
     command = {"table": ["show", source, "--format", "markdown", "--select", argument],
                "claims": ["claims", source, "--format", "markdown", "--surprises", argument],
+               "answers": ["claims", source, "--format", "markdown", "--claims", argument],
                "rates": ["rates", source]}[what]
     result = subprocess.run([ternbench, *command], capture_output=True, text=True, cwd=ROOT)
     if result.returncode != 0:
