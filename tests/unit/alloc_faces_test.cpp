@@ -177,7 +177,7 @@ TEST(Statistics, FollowEachBlockThroughTheTiers) {
 
 TEST(Statistics, RefillsAreTheAllocationsThatNoCacheServed) {
   const unsigned c = tern::detail::class_of(640);
-  const auto refills = [c] { return tern::allocation_statistics().classes[c].refills; };
+  const auto refills = [] { return tern::allocation_statistics().classes[c].refills; };
   tern::release_memory();  // this thread's cache has none
   std::uint64_t before = refills();
   std::vector<void*> blocks{tern::allocate(640)};
