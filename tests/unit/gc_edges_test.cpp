@@ -1,5 +1,6 @@
 // Narrow windows of the collector's protocols, each opened on purpose.
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -12,7 +13,9 @@
 #include <cstdlib>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <tern/sync.hpp>
@@ -20,6 +23,7 @@
 #include "tests/support/comes_true.hpp"
 #include "tests/support/emulation.hpp"
 #include "tests/support/seed.hpp"
+#include "tests/support/stderr_tap.hpp"
 #include "tests/unit/gc_support.hpp"
 
 namespace {
@@ -134,6 +138,70 @@ TEST(gc_edges, what_was_shaded_before_the_first_round_is_shaded_again) {
   target.reset();
   EXPECT_TRUE(in_between);
   EXPECT_FALSE(afterwards);
+}
+
+// Between the last acknowledgement of a round and its judgement, and then between the judgement and the end of the barrier: what lock()
+// gives out in the first is on a stack that was scanned before, and must count; in the second it gives out nothing that was judged dead.
+struct weak_window {
+  std::atomic<std::uintptr_t> word{0};  // no root: not on a stack
+  std::atomic<bool> was_white{false};
+  gc::weak<node> reference;
+};
+weak_window window;
+
+void open_weak_window(test_point now, test_point wanted) noexcept {
+  if (now != wanted || reached_stage.load() != 1) return;
+  const internal::object_ref o = internal::object_at(window.word);
+  window.was_white = o && !o.where->is_marked(o.index);
+  reached_stage = 2;
+  reach(3);
+}
+
+// What lock() gave out in the window, and the object's value as it was after the cycle.
+std::pair<bool, long> lock_in_window(void (*hook)(test_point) noexcept) {
+  gc::testing::poison_freed(true);
+  gc::collect();  // no cycle is due soon
+  reached_stage = 0;
+  on_thread([] {
+    node* const n = gc::make<node>();
+    n->value = 4711;
+    window.reference = n;
+    window.word = reinterpret_cast<std::uintptr_t>(n);
+  });
+  std::pair<bool, long> result{false, 0};
+  std::thread mutator{[&result] {
+    gc::attach_thread attached;
+    reached_stage = 1;
+    serve_until(2);
+    node* const n = window.reference.lock();
+    reached_stage = 3;
+    serve_until(4);
+    if (n != nullptr) result = {true, n->value};
+  }};
+  reach(1);
+  set_hook(hook);
+  gc::collect();
+  set_hook(nullptr);
+  reached_stage = 4;
+  mutator.join();
+  gc::testing::poison_freed(false);
+  return result;
+}
+
+TEST(gc_edges, what_a_weak_reference_gives_out_in_a_round_lives_through_the_cycle) {
+  const auto [given, value] =
+      lock_in_window([](test_point p) noexcept { open_weak_window(p, test_point::round_done); });
+  EXPECT_TRUE(window.was_white);
+  EXPECT_TRUE(given);
+  EXPECT_EQ(value, 4711);
+  gc::collect();
+}
+
+TEST(gc_edges, a_weak_reference_gives_out_nothing_that_was_judged_dead) {
+  const auto [given, value] =
+      lock_in_window([](test_point p) noexcept { open_weak_window(p, test_point::marking_done); });
+  EXPECT_TRUE(window.was_white);
+  EXPECT_FALSE(given) << value;
 }
 
 TEST(gc_edges, an_exception_out_of_a_blocking_call_ends_the_idle_state) {
@@ -490,6 +558,47 @@ TEST_F(gc_edges_process, the_first_call_may_be_a_collection_in_a_fiber) {
       gc::wait_for_destructors();
     });
     std::_Exit(0);
+  };
+  EXPECT_EXIT(program(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(gc_edges_process, gctrace_tells_of_each_cycle_in_a_line) {
+  if (is_emulated()) GTEST_SKIP() << "needs a process of its own";
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto program = [] {
+    ::setenv("TERN_DEBUG", "gctrace=1", 1);
+    gc::collect();
+    gc::collect();
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(program(), ::testing::ExitedWithCode(0),
+              "gc 1: mark .* ms, sweep .* ms, [0-9]+ rounds, .*goal.*handshake max .*\ngc 2: mark");
+}
+
+TEST_F(gc_edges_process, gctrace_names_a_thread_that_computes_once) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan delivers signals late";
+  if (is_emulated()) GTEST_SKIP() << "needs a process of its own";
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto program = [] {
+    ::setenv("TERN_DEBUG", "gctrace=1", 1);
+    tern_test::stderr_tap tap;
+    reached_stage = 0;
+    std::thread busy{[] {
+      ::pthread_setname_np(::pthread_self(), "computes");
+      gc::make<node>();
+      reached_stage = 1;
+      while (reached_stage.load() != 2) tern::detail::spin_pause();  // no safepoint
+    }};
+    reach(1);
+    for (int i = 0; i < 3; ++i) gc::collect();
+    const std::string& said = tap.wait_for("gc 3: mark");
+    const std::size_t at = said.find("'computes'");
+    const bool once = at != std::string::npos && said.find("'computes'", at + 1) == std::string::npos;
+    reached_stage = 2;
+    busy.join();
+    std::_Exit(once ? 0 : 1);
   };
   EXPECT_EXIT(program(), ::testing::ExitedWithCode(0), "");
 }

@@ -22,6 +22,7 @@
 #include <cstring>
 
 #include <tern/alloc/root_ranges.hpp>
+#include <tern/base/debug_options.hpp>
 #include <tern/gc/fibers.hpp>
 #include <tern/gc/marker.hpp>
 #include <tern/gc/roots.hpp>
@@ -311,6 +312,12 @@ class collector {
   }
 
   void report() noexcept;
+
+  // TERN_DEBUG=gctrace=1. The collector's thread.
+  bool is_traced() noexcept {
+    if (trace_ < 0) trace_ = debug_option("gctrace") != 0 ? 1 : 0;
+    return trace_ != 0;
+  }
 
  public:
   // Requires: pacer_lock.

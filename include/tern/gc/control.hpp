@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include <tern/base/debug_options.hpp>
 #include <tern/gc/make.hpp>
 #include <tern/gc/signal.hpp>
 #include <tern/gc/verifier.hpp>
@@ -254,8 +253,7 @@ TERN_COLD inline void collector::report() noexcept {
   bump(c.sweep_ns, static_cast<std::uint64_t>(end - mark_end_));
   c.live_bytes.store(live_, memory_order_relaxed);  // relaxed, both: statistics
   c.live_objects.store(objects, memory_order_relaxed);
-  if (trace_ < 0) trace_ = debug_option("gctrace") != 0 ? 1 : 0;
-  if (trace_ == 0) return;
+  if (!is_traced()) return;
   std::fprintf(stderr,
                "gc %" PRIu64 ": mark %.3f ms, sweep %.3f ms, %u rounds, %" PRIu64
                " objects marked, heap %zu -> %zu KiB, goal %zu KiB, "

@@ -241,6 +241,7 @@ inline mutator* create_mutator(processor* owner, os::stack_bounds stack = {}) no
   m->idle_fiber = nullptr;
   m->assists = {};
   m->in_runtime.store(false, memory_order_relaxed);
+  m->named_late = false;
   m->greyed.store(0, memory_order_relaxed);
   lock_scope hold{state.mutators_lock};
 #if !TERN_GC_WITHOUT_BLACK_ALLOCATION

@@ -18,6 +18,7 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include <tern/gc/collector.hpp>
 
@@ -85,6 +86,8 @@ inline void on_late_signal(int number, siginfo_t* info, void* context) noexcept 
 
 inline void collector::kick_late(std::uint64_t n) noexcept {
   scheduler* sleeping = nullptr;
+  const bool traced = the_collector().is_traced();
+  char name[16] = {};  // of one that was not told of yet
   {
     lock_scope hold{state.mutators_lock};
     for (mutator* m = state.mutators.front(); m != nullptr; m = state.mutators.next(*m)) {
@@ -101,8 +104,15 @@ inline void collector::kick_late(std::uint64_t n) noexcept {
         late_handler.installed = true;
       }
       ::pthread_kill(m->thread, late_signal);  // under the lock: the thread has not ended
+      if (traced && !m->named_late && name[0] == 0) {
+        m->named_late = true;
+        ::pthread_getname_np(m->thread, name, sizeof name);
+      }
     }
   }
+  if (name[0] != 0)
+    std::fprintf(
+        stderr, "gc: thread '%s' keeps a handshake waiting: from here on signals acknowledge for it\n", name);
   if (sleeping == nullptr) return;
   // Asleep since before the hooks were there, for want of a thread: once awake it passes a safepoint. The runtime may have ended.
   // Only if the lock is free: a processor that retires holds it until its port is its own again, and while the verifier has the world

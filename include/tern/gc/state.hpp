@@ -113,6 +113,7 @@ struct mutator {
   pthread_t thread{};
   atomic<bool> in_runtime{false};    // between these no signal handler acts for it
   bool claimed_by_verifier = false;  // registry lock
+  bool named_late = false;           // registry lock: gctrace has told that it got a signal
 
   list_hook hook;  // registry lock
   mutator* pool_next = nullptr;
