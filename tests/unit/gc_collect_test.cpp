@@ -247,6 +247,31 @@ TEST(gc_collect, a_constructor_that_throws_leaves_nothing_to_destroy) {
   EXPECT_EQ(destroyed, 500);
 }
 
+TEST(gc_collect, an_object_under_construction_keeps_what_it_has_by_then) {
+  verified v;
+  struct slow {
+    gc::member<two_way> first;
+    gc::member<two_way> second;
+    slow() {
+      first = gc::make<two_way>();
+      first->value = 1;
+      gc::collect();
+      second = gc::make<two_way>();
+      second->value = 2;
+      gc::collect();
+    }
+    void trace(gc::visitor& t) const { t(first, second); }
+  };
+  on_thread([] {
+    const slow* const s = gc::make<slow>();
+    for (int i = 0; i < 1000; ++i) gc::make<two_way>()->value = -1;
+    EXPECT_EQ(s->first->value, 1);
+    EXPECT_EQ(s->second->value, 2);
+  });
+  EXPECT_EQ(live_objects(), 0u);
+  EXPECT_EQ(v.lost(), 0u);
+}
+
 TEST(gc_collect, arrays_destroy_their_elements) {
   destroyed = 0;
   struct element {
@@ -284,6 +309,28 @@ TEST(gc_collect, handles_hold_move_and_let_go) {
     b = nullptr;
     EXPECT_EQ(gc::read_statistics().handles, before + 2);
   });
+  EXPECT_EQ(live_objects(), 0u);
+}
+
+TEST(gc_collect, a_handle_in_an_object_holds_until_that_object_is_destroyed) {
+  struct holder {
+    gc::handle<two_way> held;
+    gc::handle<holder> own;
+  };
+  gc::weak<holder> ring;
+  on_thread([&] {
+    gc::make<holder>()->held = gc::make<two_way>();
+    holder* const h = gc::make<holder>();
+    h->own = h;
+    ring = h;
+  });
+  collect_all();                  // the first one is destroyed, and its handle with it
+  EXPECT_EQ(live_objects(), 1u);  // a handle is a root wherever it is: what holds itself stays
+  on_thread([&] {
+    gc::attach_thread here;
+    ring.lock()->own.reset();
+  });
+  collect_all();
   EXPECT_EQ(live_objects(), 0u);
 }
 

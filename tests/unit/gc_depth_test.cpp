@@ -43,6 +43,30 @@ TEST(gc_depth, a_list_of_ten_million_is_marked_and_swept) {
   EXPECT_EQ(live_objects(), 0u);
 }
 
+TEST(gc_depth, a_ring_of_a_million_is_kept_whole_and_freed_whole) {
+  const long n = tern_test::scale(1'000'000L);
+  gc::handle<node> keep;
+  on_thread([&] {
+    node* const first = gc::make<node>();
+    node* last = first;
+    for (long i = 1; i < n; ++i) {
+      node* x = gc::make<node>();
+      x->value = i;
+      last->next = x;
+      last = x;
+    }
+    last->next = first;
+    keep = first;
+    gc::collect();
+    const node* x = first;
+    for (long i = 0; i < n; ++i, x = x->next) ASSERT_EQ(x->value, i);
+    EXPECT_EQ(x, first);
+  });
+  EXPECT_EQ(live_objects(), static_cast<std::uint64_t>(n));
+  keep.reset();
+  EXPECT_EQ(live_objects(), 0u);
+}
+
 std::atomic<std::uint64_t> mark_quanta{0};
 void count_quanta(tern::detail::gc::test_point p) noexcept {
   if (p == tern::detail::gc::test_point::mid_mark) mark_quanta.fetch_add(1);

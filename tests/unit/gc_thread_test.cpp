@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <thread>
 #include <vector>
 
@@ -83,6 +84,46 @@ TEST(gc_thread, a_thread_that_computes_without_polling_does_not_stop_a_cycle) {
     }
   });
   stage = 2;
+  busy.join();
+}
+
+// Cycles go on by the signal, and with them who allocates; how fast is printed, beside the same with a computing thread that polls.
+TEST(gc_thread, others_allocate_beside_one_that_computes_for_five_seconds) {
+  if (tern::detail::tsan_build) GTEST_SKIP() << "TSan delivers signals late";
+  using clock = std::chrono::steady_clock;
+  gc::testing::poison_freed(true);
+  std::atomic<int> stage{0};
+  std::thread busy{[&] {
+    node* n = gc::make<node>();
+    n->value = 4711;
+    stage = 1;
+    while (stage == 1) gc::safepoint();
+    while (stage == 2) tern::detail::spin_pause();  // no safepoint
+    EXPECT_EQ(n->value, 4711);
+    gc::keep_alive(n);
+  }};
+  while (stage != 1) std::this_thread::yield();
+  // Objects that were made per millisecond, in so much time and so many cycles at least.
+  const auto allocate = [](std::chrono::milliseconds time, std::uint64_t cycles) {
+    const auto cycles_run = [] { return gc::read_statistics().cycles; };
+    const clock::time_point begin = clock::now();
+    const std::uint64_t before = cycles_run();
+    std::uint64_t made = 0;
+    while (clock::now() - begin < time || cycles_run() - before < cycles) {
+      for (int i = 0; i < 1000; ++i) gc::make<node>();
+      made += 1000;
+    }
+    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - begin).count();
+    std::printf("%llu objects/ms, %llu cycles in %lld ms\n",
+                static_cast<unsigned long long>(made) / static_cast<unsigned long long>(passed + 1),
+                static_cast<unsigned long long>(cycles_run() - before), static_cast<long long>(passed));
+  };
+  on_thread([&] {
+    allocate(std::chrono::milliseconds{1000}, 1);
+    stage = 2;
+    allocate(std::chrono::milliseconds{5000}, 20);
+  });
+  stage = 3;
   busy.join();
 }
 
