@@ -18,10 +18,6 @@ namespace {
 
 constexpr std::array slot_names{"base", "again", "head"};
 
-std::string fact_text(const ordered_json& value) {
-  return value.is_null() ? "unknown" : value.is_string() ? value.get<std::string>() : value.dump();
-}
-
 /// The host facts in the form that from_context() reads.
 tern_bench::host_facts host_from(const ordered_json& object) {
   json context = json::object();

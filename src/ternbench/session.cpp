@@ -50,16 +50,17 @@ std::filesystem::path make_directory(const std::filesystem::path& out, const ter
   return directory;
 }
 
+std::string fact_text(const ordered_json& value) {
+  return value.is_null() ? "unknown" : value.is_string() ? value.get<std::string>() : value.dump();
+}
+
 std::vector<std::string> host_changes(const ordered_json& before, const ordered_json& after) {
   constexpr std::array fixed_facts{"arch",   "cpu_model", "vcpus", "usable_vcpus",
                                    "kernel", "governor",  "thp",   "os_page_size"};
-  const auto text = [](const ordered_json& value) {
-    return value.is_null() ? "unknown" : value.is_string() ? value.get<std::string>() : value.dump();
-  };
   std::vector<std::string> out;
   for (const char* key : fixed_facts) {
     if (before.at(key) != after.at(key))
-      out.push_back(fmt::format("{}: {} -> {}", key, text(before.at(key)), text(after.at(key))));
+      out.push_back(fmt::format("{}: {} -> {}", key, fact_text(before.at(key)), fact_text(after.at(key))));
   }
   return out;
 }

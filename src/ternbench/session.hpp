@@ -30,6 +30,9 @@ namespace ternbench {
 /// The expression of --filter; nothing for an empty one. Throws tool_error.
 [[nodiscard]] std::optional<std::regex> parse_filter(const std::string& filter);
 
+/// A fact of a host or a build as text; "unknown" where it is null.
+[[nodiscard]] std::string fact_text(const ordered_json& value);
+
 /// Host facts whose change makes one measurement of two machines, as "kernel: 6.1 -> 6.2". Both in the form of a manifest.
 [[nodiscard]] std::vector<std::string> host_changes(const ordered_json& before, const ordered_json& after);
 

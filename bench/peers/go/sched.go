@@ -92,6 +92,28 @@ func injectVsLocal(p params) work {
 	}}
 }
 
+// sideBySide calls f(0) to f(n-1), each in a goroutine, and waits for all.
+func sideBySide(n int, f func(int)) {
+	var wg sync.WaitGroup
+	wg.Add(n)
+	for i := 0; i < n; i++ {
+		go func(i int) {
+			f(i)
+			wg.Done()
+		}(i)
+	}
+	wg.Wait()
+}
+
+func foldAndClear(results []uint64) uint32 {
+	sum := uint32(0)
+	for i := range results {
+		sum = fold(sum, results[i])
+		results[i] = 0
+	}
+	return sum
+}
+
 func pool(p params) work {
 	results := make([]uint64, p.or("batch", 1024))
 	producers := p.get("producers")
@@ -120,22 +142,9 @@ func pool(p params) work {
 		if producers == 1 {
 			produce(0)
 		} else {
-			var wg sync.WaitGroup
-			wg.Add(producers)
-			for i := 0; i < producers; i++ {
-				go func(i int) {
-					produce(i)
-					wg.Done()
-				}(i)
-			}
-			wg.Wait()
+			sideBySide(producers, produce)
 		}
-		sum := uint32(0)
-		for i := range results {
-			sum = fold(sum, results[i])
-			results[i] = 0
-		}
-		return sum
+		return foldAndClear(results)
 	}}
 }
 
@@ -189,21 +198,8 @@ func poolBurst(p params) work {
 		wg.Wait()
 	}
 	return work{operations: len(results), run: func() uint32 {
-		var wg sync.WaitGroup
-		wg.Add(producers)
-		for i := 0; i < producers; i++ {
-			go func(i int) {
-				produce(i)
-				wg.Done()
-			}(i)
-		}
-		wg.Wait()
-		sum := uint32(0)
-		for i := range results {
-			sum = fold(sum, results[i])
-			results[i] = 0
-		}
-		return sum
+		sideBySide(producers, produce)
+		return foldAndClear(results)
 	}, finish: func(counters map[string]float64) {
 		counters["workers_max"] = float64(started.Load())
 		for _, n := range highest {

@@ -13,9 +13,10 @@
 // Invariants  I1 the file is closed by whoever makes {closed, no call inside} true, once; a file number is not used after that.
 //             I2 a record is free only when it is orphaned and nobody is inside.
 // Ordering    The RMWs of `use`: a leaver's release with the acquire of whoever closes or frees.
-// Rejected    A set and a role per processor, into which the idle ones look by turns; a connection stays where it was first waited for. Tried, in
-//             interleaved runs on two CPUs: the CPU time of a round trip between fibers over loopback is 1.00 of this one's with 64 connections
-//             and 1.57 with 1,000, since processors go to sleep beside the sets of busy ones.
+// Rejected    A set and a role per processor, into which the idle ones look by turns; a connection stays where it was first waited for.
+//             Tried in a prototype that is not kept, in interleaved runs on two CPUs: the CPU time of a round trip between fibers over
+//             loopback is 1.00 of this one's with 64 connections and 1.57 with 1,000, since processors go to sleep beside the sets of
+//             busy ones.
 //             io_uring in place of epoll. Tried with bare echo loops in the same way: with 64 and 1,000 connections a message takes 0.99 to 1.09 of
 //             the CPU time, by receives of one shot and of many, and every connection that waits would hold a buffer or share a ring of them.
 //             EPOLL_CTL_DEL at close: a system call per connection, for files of which there is a copy elsewhere (adopted ones do it).

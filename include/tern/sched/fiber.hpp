@@ -113,9 +113,9 @@ struct alignas(cache_line_size) fiber {
   void note_later(const fiber& f) noexcept { wait_object.store(&f, memory_order_relaxed); }
   // Whoever was noted: or what this one waited for last, if none was, which does no harm.
   void prefetch_later() const noexcept {
-    const auto* f = static_cast<const char*>(wait_object.load(memory_order_relaxed));
-    __builtin_prefetch(f, 1);
-    __builtin_prefetch(f + cache_line_size, 1);
+    const std::uintptr_t f = to_word(wait_object.load(memory_order_relaxed));  // it may be no fiber, or null
+    __builtin_prefetch(reinterpret_cast<const void*>(f), 1);
+    __builtin_prefetch(reinterpret_cast<const void*>(f + cache_line_size), 1);
   }
 
   // Where the suspended fiber's stack pointer is. Requires: state saved or claimed.
