@@ -119,6 +119,6 @@ class basic_readiness {
 struct readiness_parking : fiber_parking {
   static void unpark(waiter& w) noexcept { detail::unpark(w, wake_place::tail); }
 };
-using readiness = basic_readiness<native_atomics, readiness_parking, spin_lock<>>;
+using readiness = basic_readiness<native_atomics, readiness_parking, wait_lock<>>;
 
 }  // namespace tern::inline v1::detail

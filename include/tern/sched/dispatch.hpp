@@ -387,7 +387,7 @@ TERN_SWITCHES inline void park_fiber_joining(waiter& x, fiber& child, park_commi
   switch_publishing(w, *p, *x.owner, *next, x.state.word(), wait_state<>::parked);
 }
 
-using park_lock = spin_lock<>;
+using park_lock = wait_lock<>;
 inline bool commit_unlock(waiter&, void* lock) noexcept {
   static_cast<park_lock*>(lock)->unlock();
   return true;

@@ -200,7 +200,7 @@ class channel_base {
   // Who polls a buffered channel reads count_ and closed_ alone. They lie 128 bytes behind guard_, and so on another line, and another
   // pair of lines, wherever the channel lies: on the line of guard_ each look takes it from whoever is inside. Two fibers that poll for
   // each other's messages (ping_pong/spinning:1) take half of the time for it on an EPYC, and a seventh more on a Xeon.
-  mutable spin_lock<> guard_;
+  mutable wait_lock<> guard_;
   node_list receivers_;  // guard_
   node_list senders_;    // guard_
   const std::size_t capacity_;

@@ -98,7 +98,7 @@ class condition_variable {
   using node = detail::wait_node<detail::fiber_parking>;
   struct leaving {
     mutex* m;
-    detail::spin_lock<>* guard;
+    detail::wait_lock<>* guard;
   };
 
   leaving enter(node& me, std::unique_lock<mutex>& lock) noexcept {
@@ -152,7 +152,7 @@ class condition_variable {
     return true;
   }
 
-  detail::spin_lock<> guard_;
+  detail::wait_lock<> guard_;
   detail::wait_list<detail::fiber_parking> queue_;  // guard_
 };
 

@@ -27,7 +27,7 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>,
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = wait_lock<Atomics>,
           unsigned Looks = 2>
 class basic_mutex {
  public:

@@ -72,7 +72,7 @@ class once {
   }
 
   detail::atomic<std::uint32_t> state_{idle};
-  detail::spin_lock<> guard_;
+  detail::wait_lock<> guard_;
   detail::wait_list<parking> queue_;  // guard_
 };
 

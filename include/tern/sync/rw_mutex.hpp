@@ -32,7 +32,7 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>>
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = wait_lock<Atomics>>
 class basic_rw_mutex {
  public:
   constexpr basic_rw_mutex() noexcept = default;

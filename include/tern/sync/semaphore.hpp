@@ -17,7 +17,7 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>>
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = wait_lock<Atomics>>
 class basic_semaphore {
  public:
   static constexpr std::uint32_t max_permits = 0x7fff'ffff;

@@ -17,7 +17,7 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = spin_lock<Atomics>>
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = wait_lock<Atomics>>
 class basic_wait_group {
  public:
   static constexpr std::int64_t max_count = 0x7fff'ffff;

@@ -37,7 +37,7 @@ struct fiber_parking {
   }
 
   // Drops `lock` when the caller is saved, and waits.
-  static void park(waiter& w, spin_lock<>& lock) noexcept { park_unlocking(w, lock); }
+  static void park(waiter& w, wait_lock<>& lock) noexcept { park_unlocking(w, lock); }
   // False if the deadline passed first. Either way the caller then takes the lock to see who was first.
   template <class Lock>
   static bool park_until(waiter& w, os::nanoseconds deadline, Lock& lock) noexcept {
