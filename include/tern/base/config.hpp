@@ -7,6 +7,8 @@
 //   TERN_PERTURB      1: yield at random at every atomic operation, to widen races in tests
 //   TERN_HARDENED     1: the allocator seals, zeroes and delays blocks (alloc/hardened.hpp); the same in the whole program
 //   TERN_KEEP_FP_MODE 1: each fiber has a floating-point mode of its own (arch/fp_mode.hpp); the same in the whole program
+//   TERN_CHECK_HELD_LOCKS 1: a fiber that waits or yields while it holds a std::mutex, or initialises a function-local static, ends the
+//                     process (os/held_locks.hpp); the same in the whole program
 //   TERN_STATIC_TLS   1: for a shared object that is only ever loaded at the start of a program: its thread-locals are in
 //                     static TLS, a load each. Without it position-independent code reaches them by a call
 //   TERN_GC_WITHOUT_* 1: test-only mutants of the collector, see below
@@ -61,6 +63,12 @@
 
 #ifndef TERN_KEEP_FP_MODE
 #define TERN_KEEP_FP_MODE 0
+#endif
+
+// The sanitizers have definitions of their own of what it counts by.
+#if !defined(TERN_CHECK_HELD_LOCKS) || TERN_ASAN || TERN_TSAN
+#undef TERN_CHECK_HELD_LOCKS
+#define TERN_CHECK_HELD_LOCKS 0
 #endif
 
 #ifndef TERN_STATIC_TLS

@@ -31,6 +31,7 @@
 #include <tern/base/config.hpp>
 #include <tern/os/clock.hpp>
 #include <tern/os/futex.hpp>
+#include <tern/os/held_locks.hpp>
 #include <tern/sched/finish.hpp>
 #include <tern/sched/inspect.hpp>
 #include <tern/sched/park.hpp>
@@ -344,7 +345,19 @@ TERN_COLD inline void park_thread(waiter& x, os::nanoseconds deadline, park_comm
   if (for_ever) schedulers.parked_threads.fetch_sub(1, memory_order_seq_cst);
 }
 
+// A fiber is about to wait or to yield.
+TERN_ALWAYS_INLINE void check_held_locks() noexcept {
+  if constexpr (TERN_CHECK_HELD_LOCKS != 0) {
+    const os::held_locks held = os::held_now();
+    if (held.mutexes != 0)
+      fatal("a fiber waits or yields while it holds a pthread mutex (std::mutex): use tern::mutex");
+    if (held.statics != 0)
+      fatal("a fiber waits or yields while it initialises a function-local static: use tern::once");
+  }
+}
+
 TERN_ALWAYS_INLINE void note_wait(const waiter& x) noexcept {
+  check_held_locks();
   // relaxed: for dumps.
   x.owner->wait_object.store(x.object, memory_order_relaxed);
   x.owner->wait_what.store(x.what, memory_order_relaxed);
@@ -498,6 +511,7 @@ inline bool unpark(wait_core& x, wake_place place) noexcept {
 }
 
 TERN_SWITCHES inline void yield_slow(worker& w) noexcept {
+  check_held_locks();
   processor* p = w.held;
   if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
   fiber* next = pick_local(*p);
@@ -516,6 +530,7 @@ TERN_SWITCHES inline void yield_slow(worker& w) noexcept {
 // Gives way to the fibers that are queued on this processor. All that is not usual is a call at the end, so that nothing is kept across
 // calls here.
 TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
+  check_held_locks();
   processor* p = w.held;
   std::uint64_t tick;
   // A look at the sleepers without a StoreLoad, as in push_yielded(); here it comes before the push, which is the switch itself.
