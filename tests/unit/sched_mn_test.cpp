@@ -95,6 +95,52 @@ TEST(SchedMn, AFiberIsResumedOnAnotherWorkerThanItParkedOn) {
   });
 }
 
+// A fiber that has just been woken is left to its waker, who is about to wait: taken by an idle processor it would come back with the next
+// message, and each would cost what moving between CPUs costs. It is taken where the waker goes on for 20 us, or has lost its CPU.
+TEST(SchedMn, AFiberThatWasJustWokenIsNotStolen) {
+  using namespace tern::detail;
+  constexpr os::nanoseconds begin = 1'000'000;
+  processor thief, victim, other;
+  tern::runtime rt{{.processors = 1}};
+  rt.run([&] {
+    fiber* const woken = current_fiber();  // any fiber: nothing runs it
+    run_next_watch watch;
+    const auto steal = [&](processor& from, os::nanoseconds at) {
+      return steal_run_next(thief, from, watch, begin + at);
+    };
+    EXPECT_EQ(steal(victim, 0), nullptr) << "there is none";
+    victim.run_next.store(woken);
+    EXPECT_EQ(steal(victim, 0), nullptr) << "the first look";
+    EXPECT_EQ(steal(victim, run_next_patience - 1), nullptr);
+    victim.tick.store(1);
+    EXPECT_EQ(steal(victim, run_next_patience), nullptr) << "another fiber runs since then: a new count";
+    other.run_next.store(woken);
+    EXPECT_EQ(steal(other, 10 * run_next_patience), nullptr) << "another processor is watched";
+    victim.run_next.store(nullptr);
+    EXPECT_EQ(steal(victim, 2 * run_next_patience), nullptr) << "its waker has run it";
+    victim.run_next.store(woken);
+    EXPECT_EQ(steal(victim, 3 * run_next_patience), nullptr) << "a new count";
+    EXPECT_EQ(thief.counters.stolen_next.load(), 0u);
+    EXPECT_EQ(steal(victim, 4 * run_next_patience), woken);
+    EXPECT_EQ(victim.run_next.load(), nullptr);
+    EXPECT_EQ(thief.counters.stolen_next.load(), 1u);
+  });
+}
+
+// The same of what lies in a queue: each look begins a new count where all that the last one was about has left.
+TEST(SchedMn, AFiberInAQueueIsLeftForAMoment) {
+  using namespace tern::detail;
+  processor p;
+  constexpr std::int64_t us = 1024, begin = 1'000'000 * us;
+  constexpr auto limit = static_cast<std::int64_t>(processor::queue_patience) * us;
+  EXPECT_FALSE(p.queue_waits({.head = 5, .tail = 7}, begin));
+  EXPECT_FALSE(p.queue_waits({.head = 6, .tail = 9}, begin + limit - us)) << "the last of the two is there";
+  EXPECT_TRUE(p.queue_waits({.head = 6, .tail = 9}, begin + limit));
+  EXPECT_FALSE(p.queue_waits({.head = 7, .tail = 9}, begin + limit)) << "both have left: a new count";
+  EXPECT_FALSE(p.queue_waits({.head = 8, .tail = 9}, begin + 2 * limit - us));
+  EXPECT_TRUE(p.queue_waits({.head = 8, .tail = 9}, begin + 2 * limit));
+}
+
 TEST(SchedMn, ABlockedWorkersProcessorIsTakenOver) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
