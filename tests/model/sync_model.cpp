@@ -12,7 +12,7 @@ namespace {
 using namespace tern_model;
 
 using mutex = tern::detail::basic_mutex<model_atomics, model_parking, model_mutex, 0>;
-using semaphore = tern::detail::basic_semaphore<model_atomics, model_parking, model_mutex>;
+using semaphore = tern::detail::basic_semaphore<model_atomics, model_parking, model_mutex, 0>;
 using wait_group = tern::detail::basic_wait_group<model_atomics, model_parking, model_mutex>;
 
 // Threads that each pass the section `Rounds` times; some try_lock only.

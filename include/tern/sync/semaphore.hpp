@@ -17,7 +17,8 @@
 
 namespace tern::inline v1::detail {
 
-template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = wait_lock<Atomics>>
+template <class Atomics = native_atomics, class Parking = fiber_parking, class Lock = wait_lock<Atomics>,
+          unsigned Pauses = 256>
 class basic_semaphore {
  public:
   static constexpr std::uint32_t max_permits = 0x7fff'ffff;
@@ -35,9 +36,11 @@ class basic_semaphore {
 
   [[nodiscard]] bool try_acquire() noexcept {
     std::uint64_t w = word_.load(memory_order_relaxed);  // relaxed: the CAS decides
-    while (permits(w) > 0)
+    while (permits(w) > 0) {
       // acquire: pairs with release(); else what the releaser did before may be unseen.
       if (word_.compare_exchange_weak(w, w - 1, memory_order_acquire, memory_order_relaxed)) return true;
+      w = look_again();
+    }
     return false;
   }
 
@@ -67,6 +70,7 @@ class basic_semaphore {
       while (waiters(w) == 0) {
         if (n > max_permits - permits(w)) fatal("a semaphore was released beyond 2^31 - 1 permits");
         if (word_.compare_exchange_weak(w, w + n, memory_order_release, memory_order_relaxed)) return;
+        w = look_again();
       }
       n = release_to_waiters(n);
     } while (n != 0);
@@ -74,10 +78,27 @@ class basic_semaphore {
 
  private:
   using node = wait_node<Parking>;
+  static constexpr std::uint32_t crowded = 4;  // in 1,024 ns
   static constexpr std::uint64_t one_waiter = std::uint64_t{1} << 32;
   static constexpr std::uint32_t permits(std::uint64_t w) noexcept { return static_cast<std::uint32_t>(w); }
   static constexpr std::uint32_t waiters(std::uint64_t w) noexcept {
     return static_cast<std::uint32_t>(w >> 32);
+  }
+
+  // After a CAS that another processor has spoilt. Where that comes again within microseconds, two want the word all the time: then one looks
+  // again from so far off that the other does a hundred operations on a line that is its own meanwhile, where two that try again at once
+  // take it from each other at each. Collisions that are rare cost another look.
+  std::uint64_t look_again() noexcept {
+    if constexpr (Pauses != 0) {
+      const auto now = [] {
+        return static_cast<std::uint32_t>(static_cast<std::uint64_t>(Parking::now()) >> 10);
+      };
+      // relaxed: a hint.
+      if (now() - collision_.load(memory_order_relaxed) <= crowded)
+        for (unsigned i = 0; i < Pauses; ++i) Atomics::pause();
+      collision_.store(now(), memory_order_relaxed);
+    }
+    return word_.load(memory_order_relaxed);  // relaxed: the next CAS decides
   }
 
   // Requires: guard_, queued; drops guard_. False: the deadline came first.
@@ -130,7 +151,8 @@ class basic_semaphore {
 
   typename Atomics::template atomic<std::uint64_t> word_;
   Lock guard_;
-  wait_list<Parking> queue_;  // guard_
+  typename Atomics::template atomic<std::uint32_t> collision_{0};  // when, in 1,024 ns
+  wait_list<Parking> queue_;                                       // guard_
 };
 
 }  // namespace tern::inline v1::detail
