@@ -234,6 +234,13 @@ bool is_beside_us(const std::string& file) {
   return access((program_folder() + '/' + file).c_str(), R_OK) == 0;
 }
 
+// By its name, and not /proc/self/exe, which under valgrind leads to valgrind.
+static std::string program_path() {
+  char path[4096];
+  const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+  return n <= 0 ? "" : std::string(path, static_cast<std::size_t>(n));
+}
+
 measurement measure_preloaded(const std::string& file, const std::string& row_name, run_budget budget) {
   if (is_emulated()) return failed("skipped: an emulator does not start this program as a child of itself");
   std::string library;
@@ -243,7 +250,7 @@ measurement measure_preloaded(const std::string& file, const std::string& row_na
   }
   const json request = {
       {"row", row_name}, {"operations", budget.operations}, {"warm", budget.warm}, {"preload", library}};
-  return measure_program({"/proc/self/exe", "--tern_child=" + request.dump()}, library);
+  return measure_program({program_path(), "--tern_child=" + request.dump()}, library);
 }
 
 int measure_as_child(const std::string& text) {
@@ -270,11 +277,9 @@ int measure_as_child(const std::string& text) {
 }
 
 std::string program_folder() {
-  char path[4096];
-  const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-  if (n <= 0) return ".";
-  const std::string text(path, static_cast<std::size_t>(n));
-  return text.substr(0, text.rfind('/'));
+  const std::string path = program_path();
+  const std::size_t end = path.rfind('/');
+  return end == std::string::npos ? "." : path.substr(0, end);
 }
 
 }  // namespace tern_bench

@@ -384,6 +384,14 @@ class trials(tool_test):
             self.skipTest(first["error_message"])
         self.assertTrue(20 < first["instructions_per_op"] < 5000, first)
 
+    def test_instructions_of_a_preloaded_row(self):
+        bench = pathlib.Path(os.environ["TERN_BUILD_DIR"]).resolve() / "bench"
+        if not (bench / "bench_alloc").exists() or shutil.which("valgrind") is None:
+            self.skipTest("there is no valgrind, or the bench binaries are not built")
+        self.tool("count", "--bin", bench, "--filter", "^alloc/pair/(tern_preload|glibc)/size:64$", "--operations", 20000, "--out", "count.json")
+        for row in json.loads((self.folder / "count.json").read_text())["benchmarks"]:
+            self.assertTrue(20 < row["instructions_per_op"] < 1000, row)
+
 
 def each_row(row_name, **fields):
     """Sets fields of each entry of a row"""
