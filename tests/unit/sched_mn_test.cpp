@@ -109,20 +109,20 @@ TEST(SchedMn, AFiberThatWasJustWokenIsNotStolen) {
       return steal_run_next(thief, from, watch, begin + at);
     };
     EXPECT_EQ(steal(victim, 0), nullptr) << "there is none";
-    victim.run_next.store(woken);
+    victim.run_next.fill(woken);
     EXPECT_EQ(steal(victim, 0), nullptr) << "the first look";
     EXPECT_EQ(steal(victim, run_next_patience - 1), nullptr);
     victim.tick.store(1);
     EXPECT_EQ(steal(victim, run_next_patience), nullptr) << "another fiber runs since then: a new count";
-    other.run_next.store(woken);
+    other.run_next.fill(woken);
     EXPECT_EQ(steal(other, 10 * run_next_patience), nullptr) << "another processor is watched";
-    victim.run_next.store(nullptr);
+    EXPECT_EQ(victim.run_next.take(), woken);
     EXPECT_EQ(steal(victim, 2 * run_next_patience), nullptr) << "its waker has run it";
-    victim.run_next.store(woken);
+    victim.run_next.fill(woken);
     EXPECT_EQ(steal(victim, 3 * run_next_patience), nullptr) << "a new count";
     EXPECT_EQ(thief.counters.stolen_next.load(), 0u);
     EXPECT_EQ(steal(victim, 4 * run_next_patience), woken);
-    EXPECT_EQ(victim.run_next.load(), nullptr);
+    EXPECT_EQ(victim.run_next.look(), nullptr);
     EXPECT_EQ(thief.counters.stolen_next.load(), 1u);
   });
 }

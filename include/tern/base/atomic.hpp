@@ -134,6 +134,9 @@ template <class T>
 using atomic = ordered_atomic<T>;
 #endif
 
+// What the compiler must not move across. For protocols in which another thread orders the two (os/barrier.hpp).
+TERN_ALWAYS_INLINE void compiler_fence() noexcept { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+
 // The policy of real programs. A model-checked policy offers the same two names.
 struct native_atomics {
   template <class T>

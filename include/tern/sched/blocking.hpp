@@ -31,8 +31,7 @@ inline void enter_blocking(worker& w, fiber& self) noexcept {
   processor& p = *w.held;
   scheduler& s = *p.home;
   poll_safepoint();
-  if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))
-    push_tail(p, *f);  // pairs-with: thieves' CAS
+  if (fiber* f = p.run_next.take()) push_tail(p, *f);
   publish_forks(p);
   bump(p.counters.blocking_calls);
   if (is_tracing()) record(&p, trace_kind::lend, {.fiber = self.id});

@@ -13,8 +13,8 @@
 //                ended. I2 whatever is read from thread-local storage is not used after a switch.
 // Ordering    A fiber is handed over by the release of the queue it goes through. For its own worker program order suffices.
 // Rejected    A scheduler fiber between any two (two switches per park). Publishing before the registers are saved (a thief could run
-//             a fiber that still does). Taking from ring and run_next without a read-modify-write while no thief is about: nothing gained
-//             in any row, the rest of a switch hides it. Prefetching the next slot or the next fiber: the same.
+//             a fiber that still does). Taking from the ring, too, without a read-modify-write while no thief is about (ds/next_slot.hpp): hogs'
+//             queues would wait for their thieves' barriers. Prefetching the next slot or the next fiber: nothing gained in any row.
 // Limits      errno, the floating-point control words and pthread-specific data belong to the worker, not to the fiber.
 #pragma once
 
@@ -87,8 +87,7 @@ TERN_COLD inline fiber* pick_slow(processor& p) noexcept {
     }
     if (fiber* f = p.ring.pop()) return f;
   }
-  // acq_rel: as in pick_any().
-  if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel)) return f;
+  if (fiber* f = p.run_next.take()) return f;
   return p.ring.pop();
 }
 
@@ -131,9 +130,7 @@ TERN_COLD inline fiber* admit_pinned(worker& w, processor& p, fiber& f) noexcept
 
 // run_next, else the ring's oldest.
 TERN_ALWAYS_INLINE fiber* pick_queued(processor& p) noexcept {
-  fiber* f = p.run_next.load(memory_order_relaxed);  // relaxed: the exchange decides
-  // acq_rel: pairs with make_ready() of the owner before it, and with the CAS of a thief.
-  if (f != nullptr) f = p.run_next.exchange(nullptr, memory_order_acq_rel);
+  fiber* f = p.run_next.take();
   return f != nullptr ? f : p.ring.pop();
 }
 
@@ -535,7 +532,7 @@ TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
   std::uint64_t tick;
   // A look at the sleepers without a StoreLoad, as in push_yielded(); here it comes before the push, which is the switch itself.
   if (TERN_UNLIKELY(p == nullptr || !may_publish(w) || !is_plain_dispatch(*p, tick) ||
-                    p->run_next.load(memory_order_relaxed) != nullptr || p->home->idle_.should_wake_soon()))
+                    p->run_next.look() != nullptr || p->home->idle_.should_wake_soon()))
     return yield_slow(w);
   fiber& self = *w.current;
   const auto turn = p->ring.rotate(&self);

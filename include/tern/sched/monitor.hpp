@@ -83,8 +83,8 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
     const processor_state state =
         p.state.load(memory_order_relaxed);  // relaxed, here: a view that is old by a round will do
     if (state == processor_state::unused) continue;
-    const bool queued = !p.ring.is_empty() || p.forks.has_public() || !p.tasks.is_empty() ||
-                        p.run_next.load(memory_order_relaxed) != nullptr;
+    const bool queued =
+        !p.ring.is_empty() || p.forks.has_public() || !p.tasks.is_empty() || p.run_next.look() != nullptr;
     // A lent processor's worker cannot keep its timers: whoever is woken in the round before keeps them to the moment.
     const os::nanoseconds due =
         state == processor_state::lent ? now + monitor_period : now - monitor_period / 10;
@@ -120,6 +120,14 @@ inline os::nanoseconds earliest_lent_timer(scheduler& s) noexcept {
   return earliest;
 }
 
+// Once barriers in every thread are to be had. False: thieves were about, try again.
+inline bool scheduler::open_next_slots() noexcept {
+  bool all = true;
+  for (std::uint32_t i = 0; i < slots(); ++i)
+    if (!at(i).run_next.open()) all = false;
+  return all;
+}
+
 TERN_COLD inline void scheduler::follow_load(std::uint32_t n) noexcept {
   try {
     set_count(n);
@@ -129,6 +137,8 @@ TERN_COLD inline void scheduler::follow_load(std::uint32_t n) noexcept {
 
 inline void scheduler::run_monitor() noexcept {
   bind_cache(shared_cache());
+  // Where there were threads before, the kernel takes some 10 ms for the first barrier of a process: here they delay nobody.
+  bool opening = os::barrier_in_every_thread();
   const os::nanoseconds trace_period = debug_option("schedtrace") * 1'000'000;
   const os::nanoseconds begin = os::now();
   os::nanoseconds next_trace = trace_period > 0 ? begin + trace_period : os::never;
@@ -166,6 +176,8 @@ inline void scheduler::run_monitor() noexcept {
     }
     if (monitor_signal_.exchange(0, memory_order_acq_rel) != 0) quiet_rounds = 0;
     monitor_sleeps_.store(0, memory_order_relaxed);  // relaxed: a wake that comes now finds the monitor awake
+
+    if (opening) opening = !open_next_slots();
 
     const os::nanoseconds now = os::now();
     v = look(*this, now);

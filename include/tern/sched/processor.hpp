@@ -4,7 +4,7 @@
 //             which those beyond the present count are unused, plus at most a few extra ones that the monitor adds while fibers hog theirs.
 // Structure   Fields stand in groups: the owner's, those that all read, those that thieves contend for.
 // Invariants  I1 the owner's group is touched by the worker that holds the processor, and by nobody while it is idle.
-//             I2 only the owner moves the ring's tail; anybody may take from its head and take run_next by CAS.
+//             I2 only the owner moves the ring's tail; anybody may take from its head and from run_next.
 //             I3 while a fiber runs, its worker's `current` and its processor's `current` name it; inside tern::blocking the
 //                worker holds no processor and keeps `current`.
 #pragma once
@@ -21,6 +21,7 @@
 #include <tern/base/function_ref.hpp>
 #include <tern/base/random.hpp>
 #include <tern/ds/inject_queue.hpp>
+#include <tern/ds/next_slot.hpp>
 #include <tern/ds/run_queue.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/ds/split_deque.hpp>
@@ -133,7 +134,7 @@ struct alignas(contended_line_size) processor {
   processor_counters counters;
 
   // Contended.
-  alignas(contended_line_size) atomic<fiber*> run_next{nullptr};
+  alignas(contended_line_size) next_slot<fiber> run_next;
   run_queue<fiber, 256> ring;
   split_deque<> forks;
   run_queue<task_node, 256> tasks;  // ready ones; see jobs.hpp

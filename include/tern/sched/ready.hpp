@@ -82,11 +82,8 @@ TERN_ALWAYS_INLINE void make_ready_here(processor& p, fiber& f, wake_place place
   bump(p.counters.wakes);
   if (place == wake_place::tail) return push_woken(p, f);
   // A lone local wake arms no searcher: the waker is about to park, or its other work keeps it busy; a thief may take run_next after a while.
-  // Only the owner fills it, and a thief's CAS wants a fiber there: an empty one stays empty, and needs no RMW.
-  // release: pairs with the CAS of a thief; else it could run a fiber before its last words are visible.
-  if (TERN_LIKELY(p.run_next.load(memory_order_relaxed) == nullptr))
-    return p.run_next.store(&f, memory_order_release);
-  fiber* before = p.run_next.exchange(&f, memory_order_acq_rel);
+  if (TERN_LIKELY(p.run_next.look() == nullptr)) return p.run_next.fill(&f);
+  fiber* before = p.run_next.replace(&f);
   if (before != nullptr) push_woken(p, *before);
 }
 

@@ -174,6 +174,7 @@ class scheduler {
   // ---- processors ----
 
   processor& at(std::uint32_t i) noexcept { return *processors_[i]; }
+  bool open_next_slots() noexcept;  // monitor.hpp
   // All that exist, extra ones included.
   std::uint32_t slots() const noexcept { return regular_ + max_extra_; }
   // Those that are not extra.
@@ -383,12 +384,11 @@ inline scheduler::scheduler(const runtime_options& o) : options_{o} {
       p->random = fast_random{static_cast<std::uint64_t>(os::now()) ^ (to_word(p) * 0x9e3779b97f4a7c15u)};
       if (i < in_use && !provide_cache(*p)) throw std::bad_alloc{};
     }
-    worker* first =
-        new_worker();  // so that a process without threads to spare fails here, not at the first spawn
+    if (os::quick_barrier_in_every_thread()) static_cast<void>(open_next_slots());
+    worker* first = new_worker();  // here fails a process that has no thread to spare
     if (first == nullptr)
       throw std::system_error(EAGAIN, std::generic_category(), "tern: cannot start a thread");
-    schedulers.runtime_threads.fetch_add(
-        1, memory_order_relaxed);  // relaxed: a count, compared when all is quiet
+    schedulers.runtime_threads.fetch_add(1, memory_order_relaxed);  // relaxed: compared when all is quiet
     try {
       monitor_ = os::start_thread(&monitor_entry, this, "tern-monitor");
     } catch (...) {

@@ -87,7 +87,7 @@ struct run_next_watch {
 
 inline fiber* steal_run_next(processor& thief, processor& victim, run_next_watch& watch,
                              os::nanoseconds now) noexcept {
-  fiber* f = victim.run_next.load(memory_order_relaxed);  // relaxed: the CAS decides
+  fiber* f = victim.run_next.look();
   if (f == nullptr) {
     if (watch.victim == &victim) watch = {};
     return nullptr;
@@ -99,9 +99,7 @@ inline fiber* steal_run_next(processor& thief, processor& victim, run_next_watch
   }
   if (now - watch.since < run_next_patience) return nullptr;
   watch = {};
-  // acq_rel: pairs with the exchange in make_ready().
-  if (!victim.run_next.compare_exchange_strong(f, nullptr, memory_order_acq_rel, memory_order_relaxed))
-    return nullptr;
+  if (!victim.run_next.steal(f)) return nullptr;
   bump(thief.counters.stolen_next);
   bump(thief.counters.stolen);
   bump(thief.counters.steals);
@@ -358,8 +356,7 @@ TERN_COLD inline bool finish_apart(worker& w) noexcept {
     case leave_action::move: {
       processor& p = *w.held;
       mark_saved(w, f, w.action);
-      // acq_rel: as in make_ready_here().
-      if (fiber* before = p.run_next.exchange(&f, memory_order_acq_rel)) push_tail(p, *before);
+      if (fiber* before = p.run_next.replace(&f)) push_tail(p, *before);
       p.home->pass_on(w, *w.successor, false);
       return true;
     }
@@ -407,8 +404,7 @@ TERN_SWITCHES inline void run_processor(worker& w, processor& first) noexcept {
 TERN_COLD inline void scheduler::retire(worker& w) noexcept {
   processor& p = *w.held;
   inject_queue<fiber, &fiber::next>::batch batch;
-  if (fiber* f = p.run_next.exchange(nullptr, memory_order_acq_rel))
-    batch.push_back(f);  // pairs-with: thieves' CAS
+  if (fiber* f = p.run_next.take()) batch.push_back(f);
   while (fiber* f = p.ring.pop()) batch.push_back(f);
   // Those who search would find them here, but nobody may ever search. No stack: they stay for whoever does, or for their fibers.
   while (fiber* f = take_fork(p, p)) batch.push_back(f);

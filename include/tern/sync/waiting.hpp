@@ -57,8 +57,8 @@ struct fiber_parking {
   static bool has_time() noexcept {
     processor* p = current_processor();
     // relaxed: a hint.
-    return p == nullptr || (p->home->idle_.total() != 1 &&
-                            p->run_next.load(memory_order_relaxed) == nullptr && p->ring.size() == 0);
+    return p == nullptr ||
+           (p->home->idle_.total() != 1 && p->run_next.look() == nullptr && p->ring.size() == 0);
   }
   static bool is_timed(const waiter& w) noexcept { return w.kind == waiter_kind::multi; }
   static os::nanoseconds now() noexcept { return os::now(); }
