@@ -3,9 +3,8 @@
 /// Managed memory: objects that live as long as a stack, a handle or another object leads to them, cycles included.
 ///
 ///   struct node {
-///     tern::gc::member<node> next;
+///     tern::gc::member<node> next;        // found by itself; a class that is no aggregate names it in trace()
 ///     int value = 0;
-///     void trace(tern::gc::visitor& v) const { v(next); }
 ///   };
 ///   node* n = tern::gc::make<node>();     // a raw pointer on a stack is a root
 ///   tern::gc::handle<node> h{n};          // so is a handle, anywhere

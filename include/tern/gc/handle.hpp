@@ -150,5 +150,11 @@ class weak {
   detail::gc::slot_owner<detail::gc::weak_slots> slot_;
 };
 
+// Slots outside managed memory, both.
+template <class T>
+inline constexpr bool is_pointer_free<handle<T>> = true;
+template <class T>
+inline constexpr bool is_pointer_free<weak<T>> = true;
+
 }  // namespace gc
 }  // namespace tern::inline v1

@@ -1,6 +1,6 @@
 // gc::hash_map: keys to values in one managed array.
 //
-// Context     A value: on a stack, or inside a managed object whose trace() names it.
+// Context     A value: on a stack, or inside a managed object: a field of an aggregate, or named by trace().
 // Structure   open addressing, linear probing, a power of two of slots, at most three quarters full
 //             slot   tag (0: empty; else the top bit and 31 bits of the hash), key, value
 //             home   the low bits of the tag: neither growth nor erasure calls the hash function
@@ -34,7 +34,7 @@ struct equal_keys {
 /// A map without order, in managed memory; pointers in it are gc::member. Keys and values are default constructible and move without
 /// throwing; what leaves is overwritten by K{} and V{}, and destroyed with the table, on the collector's thread.
 ///
-/// Lives on stacks and in managed objects (`v(map)` in trace()), nowhere else, and needs no destructor. Pointers to values are
+/// Lives on stacks and in managed objects (an aggregate's field, or `v(map)` in trace()), nowhere else, and needs no destructor. Pointers to values are
 /// invalid after an insertion or erasure, but never dangle: they keep the table in which they lie. One thread at a time.
 /// Look-ups are O(1) expected. At most 2^30 entries. Growth throws what gc::make_array throws, and the map is as before.
 template <class K, class V, class Hash = std::hash<K>, class Equal = equal_keys>

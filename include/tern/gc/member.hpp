@@ -10,7 +10,7 @@
 
 namespace tern::inline v1::gc {
 
-/// A pointer to a managed object (or into one), held by a managed object, whose type names it in trace().
+/// A pointer to a managed object (or into one), held by a managed object: as a field of an aggregate, or named by its type's trace().
 ///
 /// Behaves as a T*. Each store of a non-null pointer goes through the collector's write barrier: a load and a predicted branch
 /// while no cycle marks. A member may also live on a stack. Not atomic for the program: concurrent access to one member needs
@@ -18,7 +18,10 @@ namespace tern::inline v1::gc {
 template <class T>
 class member {
  public:
-  member() noexcept { detail::gc::slot_store(p_, static_cast<T*>(nullptr)); }
+  member() noexcept {
+    detail::gc::check_slot(this);
+    detail::gc::slot_store(p_, static_cast<T*>(nullptr));
+  }
   member(std::nullptr_t) noexcept : member() {}
   member(T* p) noexcept { set(p); }
   member(const member& o) noexcept { set(o.get()); }
@@ -68,6 +71,7 @@ class member {
 
  private:
   TERN_ALWAYS_INLINE void set(T* p) noexcept {
+    detail::gc::check_slot(this);
     detail::gc::shade(p);
     detail::gc::slot_store(p_, p);
   }
@@ -80,13 +84,17 @@ class member {
 template <class T>
 class atomic_member {
  public:
-  atomic_member() noexcept { detail::gc::slot_store(p_, static_cast<T*>(nullptr)); }
+  atomic_member() noexcept {
+    detail::gc::check_slot(this);
+    detail::gc::slot_store(p_, static_cast<T*>(nullptr));
+  }
   explicit atomic_member(T* p) noexcept { store(p); }
   atomic_member(const atomic_member&) = delete;
   atomic_member& operator=(const atomic_member&) = delete;
 
   T* load() const noexcept { return __atomic_load_n(&p_, __ATOMIC_ACQUIRE); }
   void store(T* p) noexcept {
+    detail::gc::check_slot(this);
     detail::gc::shade(p);
     __atomic_store_n(&p_, p, __ATOMIC_RELEASE);
   }

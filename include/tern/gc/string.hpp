@@ -1,6 +1,6 @@
 // gc::string: immutable text in managed memory, whose parts share its bytes.
 //
-// Context     A value: on a stack, or inside a managed object whose trace() names it. Two words: a pointer into a managed array
+// Context     A value: on a stack, or inside a managed object: a field of an aggregate, or named by trace(). Two words: a pointer into a managed array
 //             of char (pointer-free, never scanned), and a length.
 // Rejected    Text that changes in place: a substring would have to be a copy, and a reader in another thread would need a lock.
 // Limits      A small part of a large text keeps all of its bytes; string{part.view()} makes a copy.
@@ -19,7 +19,7 @@
 namespace tern::inline v1::gc {
 
 /// Immutable text. Copies and substrings are O(1) and share the bytes; the bytes are not terminated by a zero.
-/// Lives on stacks and in managed objects (`v(text)` in trace()), nowhere else. Making one from text, and adding two, copies, and
+/// Lives on stacks and in managed objects (an aggregate's field, or `v(text)` in trace()), nowhere else. Making one from text, and adding two, copies, and
 /// throws what gc::make_array throws. One string may be read by many threads; assigning to it is as assigning to any variable.
 class string {
   // Text that is no gc::string.

@@ -1,15 +1,21 @@
 // Types of managed objects: where their members lie, and the shapes that spans are cut to.
 //
 // Context     gc::make<T> asks for the shape of T; the marker reads shapes and nothing else of a type.
-// Structure   layout   what trace() reported, once, on zeroed storage: one bit for each word of T that is a gc::member
-//             shape    (cell size, layout, destructor, array or not): what a span holds. Types that agree in all share it.
-// Protocol    1. layout_of<T>() runs T::trace on zeroed storage and sets the bits. trace() must not depend on data.
+// Structure   layout   what the visitor found, once, on zeroed storage: one bit for each word of T that is a gc::member
+//             shape    (cell size, layout, destructor, array or not): what a span holds. Types that agree in all share
+//                      it; it has their names, for who looks at the heap.
+// Protocol    1. layout_of<T>() lets the visitor over zeroed storage: T::trace, or, where there is none, the fields of
+//                an aggregate and the elements of arrays, pairs, tuples and optionals. trace() must not depend on data.
 //             2. shape_table::intern() finds or adds the shape under a lock; the number is kept in a word for each T.
-// Invariants  I1 a shape never changes and never goes away once its number is known.
-//             I2 number 0 is no shape: a mutator's bin 0 stays empty for ever, so that the fast path needs no test for it.
-// Rejected    Calling trace() for each object: user code in the marker, an indirect call, and a virtual one would read a vptr of
-//             an object under construction.
-// Limits      4,095 shapes in a process. A type without trace() has no members: it is never scanned.
+//             A type without trace() is never taken for pointer-free unless that is proven or declared (contents.hpp):
+//             else it does not compile.
+// Invariants  I1 a shape never changes, but for the names of its types, and never goes away once its number is known.
+//             I2 number 0 is no shape: a mutator's bin 0 stays empty for ever, so that the fast path needs no test for
+//                it.
+// Rejected    Calling trace() for each object: user code in the marker, an indirect call, and a virtual one would read
+//             a vptr of an object under construction.
+// Limits      4,095 shapes in a process. A trace() that forgets a member loses what only that leads to: debug builds
+//             end the process at the first store into it (write_barrier.hpp), the verifier names what it leads to.
 #pragma once
 
 #include <array>
@@ -17,8 +23,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
+#include <optional>
+#include <string_view>
+#include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/size_class.hpp>
@@ -26,25 +37,16 @@
 #include <tern/base/assert.hpp>
 #include <tern/base/atomic.hpp>
 #include <tern/base/bits.hpp>
-#include <tern/base/config.hpp>
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
+#include <tern/gc/contents.hpp>
 
 namespace tern::inline v1 {
 
 namespace gc {
 
-class visitor;
-template <class T>
-class member;
-template <class T>
-class atomic_member;
-
-// A type that tells its members: `void trace(tern::gc::visitor& v) const { v(a); v(b); }`.
-template <class T>
-concept traceable = requires(const T& t, visitor& v) { t.trace(v); };
-
-// What trace() is called with. It records places, not values.
+// What trace() is called with. It records places, not values. Takes members, what has trace(), and what contents.hpp
+// finds members in.
 class visitor {
  public:
   visitor(const visitor&) = delete;
@@ -66,10 +68,36 @@ class visitor {
   void operator()(const T (&parts)[N]) {
     for (const T& part : parts) (*this)(part);
   }
-  template <class T, std::size_t N>
-    requires requires(visitor& v, const T& part) { v(part); }
+  template <detail::gc::has_members T, std::size_t N>
   void operator()(const std::array<T, N>& parts) {
     for (const T& part : parts) (*this)(part);
+  }
+  template <class A, class B>
+    requires detail::gc::has_members<std::pair<A, B>>
+  void operator()(const std::pair<A, B>& parts) {
+    visit_if_held<A>(parts.first);
+    visit_if_held<B>(parts.second);
+  }
+  template <class... Ts>
+    requires detail::gc::has_members<std::tuple<Ts...>>
+  void operator()(const std::tuple<Ts...>& parts) {
+    std::apply([&](const auto&... part) { (this->template visit_if_held<Ts>(part), ...); }, parts);
+  }
+  // Where its value would lie. While it holds none, the words there are null or those of its last value, which live on
+  // by that.
+  template <detail::gc::has_members T>
+  void operator()(const std::optional<T>& part) {
+    // Only one that says that it holds a value may be asked for its place.
+    void* const storage = const_cast<std::optional<T>*>(&part);
+    std::memset(storage, 1, sizeof part);
+    const T* const value = std::addressof(*part);
+    std::memset(storage, 0, sizeof part);
+    (*this)(*value);
+  }
+  template <detail::gc::has_visible_fields T>
+  void operator()(const T& part) {
+    detail::gc::with_fields(
+        part, [this]<class... Ts>(const auto&... field) { (this->template visit_if_held<Ts>(field), ...); });
   }
   template <class First, class Second, class... Rest>
   void operator()(const First& first, const Second& second, const Rest&... rest) {
@@ -82,6 +110,12 @@ class visitor {
       : base_{reinterpret_cast<std::uintptr_t>(storage)}, bytes_{bytes}, bits_{bits} {}
 
  private:
+  // A part of a type that is not asked member by member: what holds none is passed over.
+  template <class T, class Part>
+  void visit_if_held(const Part& part) {
+    if constexpr (detail::gc::has_members<std::remove_cv_t<T>>) (*this)(part);
+  }
+
   void record(const void* m) noexcept {
     const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(m) - base_;
     if (offset >= bytes_ || offset % sizeof(void*) != 0)
@@ -123,12 +157,23 @@ struct layout {
   const std::uint64_t* bits = nullptr;
 
   bool has_members() const noexcept { return words != 0; }
+  // Whether a member lies at the offset, which is less than `bytes`.
+  bool names(std::size_t offset) const noexcept {
+    const std::size_t word = offset / 8;
+    return offset % 8 == 0 && word / 64 < words && (bits[word / 64] >> (word % 64) & 1) != 0;
+  }
   bool operator==(const layout& o) const noexcept {
     return bytes == o.bytes && words == o.words && (words == 0 || std::memcmp(bits, o.bits, words * 8) == 0);
   }
 };
 
 class span;
+
+// The name of a type whose objects or elements a shape holds.
+struct type_note {
+  std::string_view name;
+  const type_note* next = nullptr;
+};
 
 // What a span holds. Lists and counts belong to the heap; everything else is constant.
 struct shape {
@@ -140,6 +185,7 @@ struct shape {
   std::uint64_t reciprocal = 0;                      // ceil(2^40 / cell_bytes); 0 where there is one cell
   layout unit;                                       // the object, or an element
   void (*destroy)(void* object) noexcept = nullptr;  // null: trivially destructible
+  atomic<const type_note*> types{nullptr};           // the newest first; grows under the table's lock
 
   // Spans of this shape that no mutator holds. `lock` protects lists and each listed span's bits.
   spin_lock<> lock;
@@ -150,6 +196,12 @@ struct shape {
 
   bool has_members() const noexcept { return unit.has_members(); }
   bool is_large() const noexcept { return cells == 1; }
+  // Whether a member lies at the offset in a cell.
+  bool names(std::size_t offset) const noexcept;
+  std::string_view newest_type() const noexcept {
+    const type_note* const t = types.load(memory_order_acquire);  // pairs-with: note_locked()
+    return t == nullptr ? std::string_view{"?"} : t->name;
+  }
 };
 
 // Elements of an array follow it. The length never changes after the array is published.
@@ -157,13 +209,43 @@ struct array_header {
   std::size_t length;
 };
 
+inline bool shape::names(std::size_t offset) const noexcept {
+  if (!has_members()) return false;
+  if (!is_array) return unit.names(offset);
+  return offset >= sizeof(array_header) && unit.names((offset - sizeof(array_header)) % unit.bytes);
+}
+
 class shape_table {
  public:
   constexpr shape_table() noexcept = default;
 
-  // Finds or adds. Throws std::bad_alloc; fatal when there are too many shapes.
-  shape& intern(const layout& unit, std::size_t cell_bytes, bool is_array, void (*destroy)(void*) noexcept) {
+  // Finds or adds, and notes that `type` uses it. Throws std::bad_alloc; fatal when there are too many shapes.
+  shape& intern(const layout& unit, std::size_t cell_bytes, bool is_array, void (*destroy)(void*) noexcept,
+                std::string_view type) {
     lock_scope hold{lock_};
+    shape& s = intern_locked(unit, cell_bytes, is_array, destroy);
+    note_locked(s, type);
+    return s;
+  }
+
+  shape& operator[](std::uint32_t number) const noexcept { return *shapes_[number]; }
+
+  template <class F>
+  void for_each(F&& f) {
+    const std::uint32_t n = count_.load(memory_order_acquire);  // pairs-with: intern_locked()
+    for (std::uint32_t i = 1; i < n; ++i) f(*shapes_[i]);
+  }
+
+  spin_lock<>& table_lock() noexcept { return lock_; }
+  template <class F>
+  void for_each_lock(F&& f) noexcept {
+    f(lock_);
+    for_each([&](shape& s) noexcept { f(s.lock); });
+  }
+
+ private:
+  shape& intern_locked(const layout& unit, std::size_t cell_bytes, bool is_array,
+                       void (*destroy)(void*) noexcept) {
     const std::uint32_t n = count_.load(memory_order_relaxed);  // relaxed: written under this lock only
     for (std::uint32_t i = 1; i < n; ++i) {
       shape& s = *shapes_[i];
@@ -192,22 +274,17 @@ class shape_table {
     return s;
   }
 
-  shape& operator[](std::uint32_t number) const noexcept { return *shapes_[number]; }
-
-  template <class F>
-  void for_each(F&& f) {
-    const std::uint32_t n = count_.load(memory_order_acquire);  // pairs-with: intern()
-    for (std::uint32_t i = 1; i < n; ++i) f(*shapes_[i]);
+  // Without memory the name is missing, and nothing else.
+  static void note_locked(shape& s, std::string_view type) noexcept {
+    // relaxed, both: written under the table's lock.
+    const type_note* const newest = s.types.load(memory_order_relaxed);
+    for (const type_note* t = newest; t != nullptr; t = t->next)
+      if (t->name == type) return;
+    if (void* p = metadata.allocate(sizeof(type_note)))
+      s.types.store(::new (p) type_note{type, newest},
+                    memory_order_release);  // pairs-with: who reads the list
   }
 
-  spin_lock<>& table_lock() noexcept { return lock_; }
-  template <class F>
-  void for_each_lock(F&& f) noexcept {
-    f(lock_);
-    for_each([&](shape& s) noexcept { f(s.lock); });
-  }
-
- private:
   spin_lock<> lock_;
   atomic<std::uint32_t> count_{1};
   shape* shapes_[max_shapes] = {};
@@ -215,8 +292,8 @@ class shape_table {
 
 inline constinit shape_table shapes;
 
-// Runs trace() on storage that no object lives in: it may only take addresses of members, which is its contract, and the
-// qualified call reads no vptr; the sanitizers, which look for an object there, are told so.
+// Runs trace() on storage that no object lives in: it may only take addresses of members, which is its contract, and
+// the qualified call reads no vptr; the sanitizers, which look for an object there, are told so.
 template <class T>
 TERN_NO_SANITIZE TERN_NOINLINE void record_members(const void* storage, ::tern::gc::visitor& v) {
   if constexpr (::tern::gc::traceable<T>)
@@ -225,12 +302,9 @@ TERN_NO_SANITIZE TERN_NOINLINE void record_members(const void* storage, ::tern::
     v(*static_cast<const T*>(storage));
 }
 
-// A type with members: one that has trace(), a member itself, or a fixed array of either.
-template <class T>
-concept has_members = requires(::tern::gc::visitor& v, const T& t) { v(t); };
-
 template <class T>
 layout record_layout() {
+  static_assert(is_visible<T>);
   layout result;
   result.bytes = sizeof(T);
   if constexpr (has_members<T>) {
@@ -282,7 +356,7 @@ TERN_COLD shape& object_shape() {
   layout unit = layout_of<T>();
   // A type without members or destructor is only bytes: all such types of one cell size share spans.
   if (!unit.has_members() && destroy == nullptr) unit = layout{};
-  shape& s = shapes.intern(unit, cell_bytes_for(sizeof(T)), false, destroy);
+  shape& s = shapes.intern(unit, cell_bytes_for(sizeof(T)), false, destroy, type_name<T>());
   // pairs-with: the acquire in make_slow(); the fast path needs none, its bin was filled by this thread's processor.
   object_shape_number<T>.store(s.number, memory_order_release);
   return s;
@@ -301,7 +375,7 @@ TERN_COLD shape& array_shape(std::size_t n) {
   const layout& unit = layout_of<T>();
   const std::size_t bytes = array_bytes<T>(n);
   return shapes.intern(unit.has_members() || destroy != nullptr ? unit : layout{},
-                       bytes > max_cell_bytes ? 0 : cell_bytes_for(bytes), true, destroy);
+                       bytes > max_cell_bytes ? 0 : cell_bytes_for(bytes), true, destroy, type_name<T>());
 }
 
 }  // namespace detail::gc

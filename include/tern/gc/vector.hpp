@@ -1,6 +1,6 @@
 // gc::vector: a growing sequence over a managed array.
 //
-// Context     A value: on a stack, or inside a managed object whose trace() names it. Three words: buffer, size, capacity.
+// Context     A value: on a stack, or inside a managed object: a field of an aggregate, or named by trace(). Three words: buffer, size, capacity.
 // Structure   buffer: gc::array<T> whose elements are all constructed; those beyond size() are T{} where a T can hold anything, so that
 //             nothing that left the vector is kept alive by it.
 // Invariants  I1 a member is only ever assigned, never moved as bytes: each move of an element goes through the barrier.
@@ -22,7 +22,7 @@ namespace tern::inline v1::gc {
 /// A sequence that grows, as std::vector, in managed memory; pointers in it are gc::member. T is default constructible and moves
 /// without throwing; a T that leaves is overwritten by T{}, and destroyed with its buffer, on the collector's thread.
 ///
-/// Lives on stacks and in managed objects (`v(vector)` in trace()), nowhere else, and needs no destructor. Iterators and references
+/// Lives on stacks and in managed objects (an aggregate's field, or `v(vector)` in trace()), nowhere else, and needs no destructor. Iterators and references
 /// are invalid after growth, but never dangle: they keep the buffer in which they lie. One thread at a time, as std::vector.
 /// Growth throws what gc::make_array throws, and the vector is as before.
 template <manageable T>

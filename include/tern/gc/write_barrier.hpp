@@ -4,13 +4,16 @@
 // Protocol    off: one load and a predicted branch. on: the slow path looks the pointer up and notes it if it is white, unless it is one
 //             of some that this mutator has looked up in this cycle.
 //             Null needs none; nor does the end of a slot's life. Initialising stores need one: the object may be black already.
+//             Debug builds also ask whether the object's type names the slot: what it does not name is not marked.
 // Rejected    A deletion barrier: C++ overwrites objects in ways that no barrier sees (memset, destructors, reuse of buffers).
 //             Marking in the barrier: an atomic RMW on shared words in every mutator.
 // References  Dijkstra, Lamport, Martin, Scholten, Steffens 1978.
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 
+#include <tern/base/assert.hpp>
 #include <tern/gc/safepoint.hpp>
 #include <tern/gc/slot.hpp>
 
@@ -67,6 +70,27 @@ inline void shade_weak(const void* p) noexcept {
   const runtime_scope in{*m};
   const object_ref o = object_at(to_word(p));
   if (o && !o.where->is_marked(o.index)) note_grey(*m, o);
+}
+
+// A slot of managed memory that its object's type does not name; stacks and the C++ heap are none.
+TERN_COLD inline bool is_unnamed_slot(std::uintptr_t slot) noexcept {
+  const span* const s = span_of(slot);
+  if (s == nullptr) return false;
+  const std::uint32_t i = s->index_of(slot);
+  return i < s->cells && !s->kind_of->names(slot - s->cell(i));
+}
+[[noreturn]] TERN_COLD inline void end_at_unnamed_slot(std::uintptr_t slot) noexcept {
+  const span* const s = span_of(slot);
+  const std::string_view type = s->kind_of->newest_type();
+  std::fprintf(stderr, "tern: gc: at byte %zu of a managed %.*s%s\n",
+               static_cast<std::size_t>(slot - s->cell(s->index_of(slot))), static_cast<int>(type.size()),
+               type.data(), s->kind_of->is_array ? " array" : "");
+  fatal("gc: a member is used that its object's type does not name: trace() forgets it, or bytes hold it");
+}
+TERN_ALWAYS_INLINE void check_slot([[maybe_unused]] const void* slot) noexcept {
+  if constexpr (TERN_DEBUG_LEVEL >= 1) {
+    if (is_unnamed_slot(to_word(slot))) end_at_unnamed_slot(to_word(slot));
+  }
 }
 
 TERN_ALWAYS_INLINE void shade([[maybe_unused]] const void* p) noexcept {
