@@ -97,6 +97,12 @@ class alignas(contended_line_size) central_list {
     return r;
   }
 
+  // Which blocks of a span are not in it. Requires: the span is, or was a moment ago, of this small class.
+  void copy_bits(const span& s, std::uint64_t* out) noexcept {
+    lock_scope hold{lock_};
+    for (unsigned w = 0; w < max_blocks_per_span / 64; ++w) out[w] = s.bits[w];
+  }
+
   template <class F>
   void for_each_lock(F&& f) noexcept {
     f(lock_);

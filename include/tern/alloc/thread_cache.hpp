@@ -146,6 +146,17 @@ class thread_cache {
     f(arrays_lock_);
   }
 
+  // Calls f(void* block) for those of class c; approximate while the cache's thread runs. Any thread. Not instrumented: it reads slots
+  // as statistics read tops.
+  template <class F>
+  TERN_NO_SANITIZE void for_each_cached(unsigned c, F&& f) noexcept {
+    const std::size_t n = cached(c);
+    lock_scope hold{arrays_lock_};
+    // The array may be another one by now.
+    if (sides_[c].order == 0 || n > capacity_of(sides_[c].order)) return;
+    for (std::size_t i = 0; i < n; ++i) f(static_cast<void* const volatile*>(sides_[c].bottom)[i]);
+  }
+
   // Blocks of class c in this cache now; approximate while its thread runs. Any thread.
   std::size_t cached(unsigned c) noexcept {
     lock_scope hold{arrays_lock_};

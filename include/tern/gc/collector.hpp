@@ -30,7 +30,8 @@
 
 namespace tern::inline v1::detail::gc {
 
-void verify_marks() noexcept;  // verifier.hpp
+void verify_marks() noexcept;         // verifier.hpp
+void serve_graph_request() noexcept;  // heap_graph.hpp
 
 class collector {
  public:
@@ -257,6 +258,7 @@ class collector {
     }
     at_test_point(test_point::marking_done);
     if (testing.verify_each_cycle.load(memory_order_relaxed)) verify_marks();
+    serve_graph_request();
   }
 
   void end_of_marking() noexcept {

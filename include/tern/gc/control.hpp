@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include <tern/gc/heap_graph.hpp>
 #include <tern/gc/make.hpp>
 #include <tern/gc/signal.hpp>
 #include <tern/gc/verifier.hpp>
@@ -159,6 +160,9 @@ struct statistics {
   std::uint64_t lost =
       0;  ///< what it found missing: not 0 is a defect of the collector or a store without a barrier
   std::uint64_t suspects = 0;  ///< stack words that lead to dead objects; stale words count too
+  std::uint64_t suspects_in_objects =
+      0;  ///< the same for words of managed objects that their types do not name
+  std::uint64_t suspects_in_blocks = 0;  ///< and of unmanaged memory: see testing::verify_unmanaged_memory
 };
 
 inline statistics read_statistics() noexcept {
@@ -199,6 +203,8 @@ inline statistics read_statistics() noexcept {
   s.verified = get(c.verified);
   s.lost = get(c.lost);
   s.suspects = get(c.suspects);
+  s.suspects_in_objects = get(c.suspects_in_objects);
+  s.suspects_in_blocks = get(c.suspects_in_blocks);
   return s;
 }
 
@@ -229,9 +235,15 @@ inline std::string to_string(const statistics& s) {
 /// For tests of programs and of the collector itself.
 namespace testing {
 
-/// Stops the world at the end of each cycle's marking and compares (verifier.hpp). Results are in statistics.
+/// Stops the world at the end of each cycle's marking and compares (verifier.hpp). Results are in statistics. Words of managed objects that
+/// their types do not name, and that are the address of an object which the cycle found dead, have a line each on stderr, up to some.
 inline void verify_each_cycle(bool on) noexcept {
   detail::gc::testing.verify_each_cycle.store(on, detail::memory_order_relaxed);
+}
+/// Where each cycle is verified: also looks through what tern::allocate and its kin have handed out, for addresses of dead objects. Such
+/// memory is no root: a line says that one was kept where the collector does not look, or that a word is stale. Takes a look at each word.
+inline void verify_unmanaged_memory(bool on) noexcept {
+  detail::gc::testing.verify_unmanaged_memory.store(on, detail::memory_order_relaxed);
 }
 /// Fills the bytes of dead objects, so that a use of one shows. Before the first object is made.
 inline void poison_freed(bool on) noexcept {

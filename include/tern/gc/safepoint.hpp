@@ -41,13 +41,26 @@ inline void* fake_stack_of([[maybe_unused]] fiber& f) noexcept {
 #endif
 }
 
-// A closure that did not fit the fiber's slot belongs to its stack all the same.
-inline void scan_heap_closure(mutator& m, const fiber& f) noexcept {
-  if (TERN_LIKELY((f.flags & fiber::heap_closure) == 0)) return;
+// The stack that a mutator stands on; low == 0: none.
+struct stack_view {
+  std::uintptr_t low = 0;
+  std::uintptr_t high = 0;
+  void* fake_stack = nullptr;
+  fiber* runs = nullptr;
+};
+
+// A closure that did not fit the fiber's slot belongs to its stack all the same. Empty where it did.
+inline stack_view heap_closure_of(const fiber& f) noexcept {
+  if (TERN_LIKELY((f.flags & fiber::heap_closure) == 0)) return {};
   const page_entry e = heap.map().find(f.closure);
   const std::size_t bytes =
       e.kind() == span_kind::object ? class_size(e.size_class()) : e.get<detail::span>()->mapped_bytes;
-  scan_words(m, to_word(f.closure), to_word(f.closure) + bytes, nullptr);
+  return {to_word(f.closure), to_word(f.closure) + bytes};
+}
+
+inline void scan_heap_closure(mutator& m, const fiber& f) noexcept {
+  if (const stack_view c = heap_closure_of(f); TERN_UNLIKELY(c.low != 0))
+    scan_words(m, c.low, c.high, nullptr);
 }
 
 // Requires: the fiber is saved and claimed.
@@ -57,14 +70,6 @@ inline void scan_saved_stack(mutator& m, fiber& f) noexcept {
 }
 
 // ---- the part of a handshake ----
-
-// The stack that a mutator stands on; low == 0: none.
-struct stack_view {
-  std::uintptr_t low = 0;
-  std::uintptr_t high = 0;
-  void* fake_stack = nullptr;
-  fiber* runs = nullptr;
-};
 
 inline constinit atomic<std::uint32_t> world_stopped{0};  // futex; 1 while the verifier looks
 

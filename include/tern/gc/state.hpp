@@ -144,8 +144,9 @@ enum class test_point : std::uint8_t {
 struct test_hooks {
   atomic<void (*)(test_point) noexcept> at{nullptr};
   atomic<bool> verify_each_cycle{false};
-  atomic<bool> poison_freed{false};       // fill the bytes of dead objects
-  atomic<std::uint32_t> mark_quantum{0};  // objects per hold of the mark lock; 0: the default
+  atomic<bool> verify_unmanaged_memory{false};  // with each of those
+  atomic<bool> poison_freed{false};             // fill the bytes of dead objects
+  atomic<std::uint32_t> mark_quantum{0};        // objects per hold of the mark lock; 0: the default
 };
 inline constinit test_hooks testing;
 
@@ -168,14 +169,16 @@ struct gc_counters {
   atomic<std::uint64_t> stack_scan_max_ns{0};
   atomic<std::uint64_t> assists{0};  // any thread
   atomic<std::uint64_t> assist_max_ns{0};
-  atomic<std::uint64_t> brakes{0};           // any thread
-  atomic<std::uint64_t> allocated_bytes{0};  // any thread; whole runs, counted when a mutator takes them
-  atomic<std::uint64_t> freed_bytes{0};      // any thread
-  atomic<std::uint64_t> destroyed{0};        // the executor
-  atomic<std::uint64_t> verified{0};         // objects that verification reached
-  atomic<std::uint64_t> lost{0};             // reachable through members, but not marked or not allocated
-  atomic<std::uint64_t> suspects{0};         // found only through a word of a stack, which may be stale
-  atomic<std::uint64_t> live_bytes{0};       // after the last cycle
+  atomic<std::uint64_t> brakes{0};               // any thread
+  atomic<std::uint64_t> allocated_bytes{0};      // any thread; whole runs, counted when a mutator takes them
+  atomic<std::uint64_t> freed_bytes{0};          // any thread
+  atomic<std::uint64_t> destroyed{0};            // the executor
+  atomic<std::uint64_t> verified{0};             // objects that verification reached
+  atomic<std::uint64_t> lost{0};                 // reachable through members, but not marked or not allocated
+  atomic<std::uint64_t> suspects{0};             // found only through a word of a stack, which may be stale
+  atomic<std::uint64_t> suspects_in_objects{0};  // through a word that its object's type does not name
+  atomic<std::uint64_t> suspects_in_blocks{0};   // through a word of unmanaged memory
+  atomic<std::uint64_t> live_bytes{0};           // after the last cycle
   atomic<std::uint64_t> live_objects{0};
 };
 

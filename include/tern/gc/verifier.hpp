@@ -1,19 +1,28 @@
 // Verifier: with the world stopped at the end of marking, compares the marks with what the program can reach.
 //
-// Context     Tests and debugging: gc::testing::verify_each_cycle(). It stops every mutator by a handshake of its own.
-// Protocol    1. stop: running mutators wait at a safepoint, idle ones stay claimed
-//             2. each member of each marked object, and each handle, must lead to a marked object: by induction from the roots this
-//                is the same as marking anew and comparing, and it also finds wrong marks that nothing leads to just now.
-//                What does not, counts as lost.
-//             3. words of stacks and registered ranges that lead to unmarked objects count as suspects: a stack holds dead words too
-//                (a frame grown over old ones), so they prove nothing, but a stack that was never scanned shows up as many.
-// Limits      Stops the world for the time of a walk over the heap.
+// Context     Tests and debugging: gc::testing::verify_each_cycle(), verify_unmanaged_memory().
+// Protocol    1. stop the world
+//             2. each member of each marked object, and each handle, must lead to a marked object: by induction from
+//                the roots this is the same as marking anew and comparing, and it also finds wrong marks that nothing
+//                leads to just now. What does not, counts as lost.
+//             3. words of stacks and registered ranges that lead to unmarked objects count as suspects: a stack holds
+//                dead words too (a frame grown over old ones), so they prove nothing, but a stack that was never
+//                scanned shows up as many.
+//             4. the same for words that nobody scans: of managed objects, what their types do not name, and, if asked
+//                for, of the allocator's live blocks (heap-held closures, coroutine frames, channel buffers, nodes of
+//                one's own). There is a line for each of the first ones: where a word that is exactly a dead object's
+//                address is no accident, the program has hidden a pointer, and the object goes though the program may
+//                still use it.
+// Limits      Stops the world for the time of a walk over the heap. Blocks of another malloc are not looked at, nor are
+//             those that live_blocks.hpp leaves out.
 #pragma once
 
 #include <cstdint>
 #include <cstdio>
+#include <string_view>
 
-#include <tern/gc/collector.hpp>
+#include <tern/alloc/live_blocks.hpp>
+#include <tern/gc/world.hpp>
 
 namespace tern::inline v1::detail::gc {
 
@@ -21,65 +30,35 @@ class verifier {
  public:
   void run() noexcept {
     {
-      lock_scope hold{state.mutators_lock};
-      world_stopped.store(1, memory_order_seq_cst);  // futex word; who attaches reads it under the lock
+      const stopped_world world;
+      check_heap();
+      check_roots(world);
+      if (testing.verify_unmanaged_memory.load(memory_order_relaxed)) check_unmanaged();
     }
-    collector& c = collector::the_collector();
-    const std::uint64_t n = c.post(handshake_kind::stop);
-    c.wait_for_acks(n, true);
-    check_heap();
-    check_roots(n);
-    state.counters.verified.fetch_add(objects_,
-                                      memory_order_relaxed);  // relaxed, all: read by tests after the cycle
-    state.counters.lost.fetch_add(lost_, memory_order_relaxed);
-    state.counters.suspects.fetch_add(suspects_, memory_order_relaxed);
-    release_world();
+    gc_counters& c = state.counters;
+    // relaxed, all: read by tests after the cycle.
+    c.verified.fetch_add(objects_, memory_order_relaxed);
+    c.lost.fetch_add(lost_, memory_order_relaxed);
+    c.suspects.fetch_add(suspects_, memory_order_relaxed);
+    c.suspects_in_objects.fetch_add(in_objects_, memory_order_relaxed);
+    c.suspects_in_blocks.fetch_add(in_blocks_, memory_order_relaxed);
   }
+
+  static constexpr std::uint32_t most_lines = 32;  // of a process
 
  private:
-  // Spans in address order, from the page map.
-  template <class F>
-  static void for_each_span(F&& f) noexcept {
-    const flat_page_map& map = pages.map();
-    const std::uintptr_t base = map.base();
-    const std::uintptr_t end = base + pages.statistics().mapped;
-    for (std::uintptr_t a = base; a < end;) {
-      span* s = span_of(a);
-      if (s == nullptr) {
-        a += page_bytes;
-        continue;
-      }
-      f(*s);
-      a = s->end();
-    }
-  }
-
   void check_heap() noexcept {
-    for_each_span([&](span& s) noexcept {
-      const shape& k = *s.kind_of;
-      for (std::uint32_t i = 0; i < s.cells; ++i) {
-        if (!s.is_allocated(i) || !s.is_marked(i)) continue;
-        ++objects_;
-        if (k.has_members()) check_object(k, s.cell(i), s.cell_bytes);
-      }
+    for_each_live_object([&](object_ref o) noexcept {
+      ++objects_;
+      for_each_member(o, [&](const std::uintptr_t* slot) noexcept { check_exact(slot_word(slot)); });
+      for_each_plain_word(o, [&](const std::uintptr_t* word) noexcept {
+        const object_ref dead = dead_object_at(slot_word(word));
+        if (!dead) return;
+        ++in_objects_;
+        report(to_word(word) - o.address(), "a managed", o.where->kind_of, o.address(), o.where->cell_bytes,
+               dead);
+      });
     });
-  }
-
-  void check_object(const shape& k, std::uintptr_t object, std::size_t cell_bytes) noexcept {
-    std::size_t n = 1;
-    std::uintptr_t unit = object;
-    if (k.is_array) {
-      n = slot_word(reinterpret_cast<const std::uintptr_t*>(object));
-      const std::size_t room = (cell_bytes - sizeof(array_header)) / k.unit.bytes;
-      if (n > room) n = room;
-      unit += sizeof(array_header);
-    }
-    for (; n-- > 0; unit += k.unit.bytes)
-      for (std::size_t w = 0; w < k.unit.words; ++w)
-        for (std::uint64_t bits = k.unit.bits[w]; bits != 0; bits &= bits - 1) {
-          const std::uintptr_t slot = unit + (w * 64 + static_cast<std::size_t>(std::countr_zero(bits))) * 8;
-          check_exact(slot_word(reinterpret_cast<const std::uintptr_t*>(slot)));
-        }
   }
 
   void check_exact(std::uintptr_t word) noexcept {
@@ -88,45 +67,64 @@ class verifier {
     if (!o || !o.where->is_marked(o.index)) ++lost_;
   }
 
-  // Mutators that have not acked n have just been attached and hold nothing.
-  void check_roots(std::uint64_t n) noexcept {
-    handle_slots.for_each([&](void*& slot) noexcept { check_exact(to_word(slot_load(slot))); });
-    auto f = [&](std::uintptr_t w) noexcept {
+  void check_roots(const stopped_world& world) noexcept {
+    for_each_root_word(world, [&](const root_origin& origin, std::uintptr_t w) noexcept {
+      if (origin.is == root_origin::kind::handle) return check_exact(w);
       // Only the plain meaning: the one-past-the-end one belongs to a neighbour as likely as not.
       const object_ref o = object_at(w);
       if (o && !o.where->is_marked(o.index)) ++suspects_;
-    };
-    {
-      lock_scope hold{state.mutators_lock};
-      for (mutator* m = state.mutators.front(); m != nullptr; m = state.mutators.next(*m))
-        if (m->port.acked() == n && m->idle_sp != 0) for_each_stack_word(m->idle_sp, m->idle_top, nullptr, f);
-    }
-    for_each_fiber([&](fiber& x) noexcept {
-      const std::uint32_t stack = x.stack_state.load(memory_order_acquire);
-      if (stack == fiber::saved || stack == fiber::claimed)  // claimed: a dump reads it
-        for_each_stack_word(x.saved_sp(), x.stack_top(), nullptr, f);
-    });
-    for_each_root_range([&](void* p, std::size_t bytes) noexcept {
-      for_each_stack_word(to_word(p), to_word(p) + bytes, nullptr, f);
     });
   }
 
-  static void release_world() noexcept {
-    {
-      lock_scope hold{state.mutators_lock};
-      for (mutator* m = state.mutators.front(); m != nullptr; m = state.mutators.next(*m))
-        if (m->claimed_by_verifier) {
-          m->claimed_by_verifier = false;
-          m->port.unclaim();
+  void check_unmanaged() noexcept {
+    static_cast<void>(for_each_live_block([&](std::uintptr_t block, std::size_t bytes) noexcept {
+      std::size_t at = 0;
+      auto check = [&](std::uintptr_t w) noexcept {
+        if (const object_ref dead = dead_object_at(w)) {
+          ++in_blocks_;
+          report(at, "the allocated", nullptr, block, bytes, dead);
         }
+        at += sizeof w;
+      };
+      for_each_stack_word(block, block + bytes, nullptr, check);
+    }));
+  }
+
+  // What the word is the address of, or of the elements of, if that was not marked: numbers look like this less than
+  // like some address within an object.
+  static object_ref dead_object_at(std::uintptr_t word) noexcept {
+    if (TERN_LIKELY(!pages.map().contains(reinterpret_cast<const void*>(word)))) return {};
+    const object_ref o = object_at(word);
+    if (!o || o.where->is_marked(o.index)) return {};
+    const std::uintptr_t offset = word - o.address();
+    return offset == 0 || (offset == sizeof(array_header) && o.where->kind_of->is_array) ? o : object_ref{};
+  }
+
+  static void report(std::size_t at, const char* what, const shape* type, std::uintptr_t holder,
+                     std::size_t bytes, object_ref dead) noexcept {
+    static constinit atomic<std::uint32_t> lines{0};
+    const std::uint32_t line = lines.fetch_add(1, memory_order_relaxed);  // relaxed: a count
+    if (line > most_lines) return;
+    if (line == most_lines) {
+      std::fprintf(stderr, "gc: suspect: more of them are only counted\n");
+      return;
     }
-    world_stopped.store(0, memory_order_seq_cst);
-    os::futex_wake(world_stopped, INT32_MAX);
+    const std::string_view of = type == nullptr ? std::string_view{"block"} : type->newest_type();
+    const std::string_view to = dead.where->kind_of->newest_type();
+    std::fprintf(stderr,
+                 "gc: suspect: byte %zu of %s %.*s%s at %#zx (%zu bytes) leads to %#zx, a %.*s%s that "
+                 "nothing else keeps\n",
+                 at, what, static_cast<int>(of.size()), of.data(),
+                 type != nullptr && type->is_array ? " array" : "", static_cast<std::size_t>(holder), bytes,
+                 static_cast<std::size_t>(dead.address()), static_cast<int>(to.size()), to.data(),
+                 dead.where->kind_of->is_array ? " array" : "");
   }
 
   std::uint64_t objects_ = 0;
   std::uint64_t lost_ = 0;
   std::uint64_t suspects_ = 0;
+  std::uint64_t in_objects_ = 0;
+  std::uint64_t in_blocks_ = 0;
 };
 
 inline void verify_marks() noexcept { verifier{}.run(); }
