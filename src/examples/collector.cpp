@@ -10,7 +10,6 @@ struct person {
   gc::member<person> friend_of;
   gc::member<person> best_friend;
   int number = 0;
-  void trace(gc::visitor& v) const { v(friend_of, best_friend); }
 };
 
 int main() {

@@ -144,7 +144,7 @@ class declared_free {
   declared_free(const declared_free&) {}
 
  private:
-  void* bytes_[2];
+  [[maybe_unused]] void* bytes_[2];
 };
 }  // namespace
 
@@ -204,7 +204,7 @@ struct not_built;
 struct library_tree {
   std::vector<library_tree> children;
   std::function<void(two*)> call;
-  std::unique_ptr<not_built> secret;
+  std::shared_ptr<not_built> secret;
   std::atomic<long> count;
   std::mutex lock;
   std::string name;

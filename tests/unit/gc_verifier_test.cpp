@@ -23,7 +23,7 @@ struct target {
   gc::member<target> next;
   long number = 0;
   // Cells that no other test's words lead to.
-  char padding[40] = {};
+  char padding[40];
 };
 struct holder {
   gc::member<target> named;

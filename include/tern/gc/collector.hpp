@@ -1,6 +1,6 @@
 // The collector: its thread, the cycle, and who starts it.
 //
-// Context     One thread marks and sweeps, another runs destructors. Both start with the first managed object. handshake.hpp holds
+// Context     One thread marks and sweeps, another runs destructors (destructors.hpp). Both start with the first managed object. handshake.hpp holds
 //             the protocol and why it is sound; this file is its driver.
 // Structure   idle -> barrier on -> first round (roots) -> [mark -> round]* -> end of marking -> sweep -> idle
 // Protocol    1. the flag and the scheduler's hooks are switched on, handshake barrier_on
@@ -23,6 +23,7 @@
 
 #include <tern/alloc/root_ranges.hpp>
 #include <tern/base/debug_options.hpp>
+#include <tern/gc/destructors.hpp>
 #include <tern/gc/fibers.hpp>
 #include <tern/gc/marker.hpp>
 #include <tern/gc/roots.hpp>
@@ -343,70 +344,6 @@ class collector {
   unsigned rounds_ = 0;
   int trace_ = -1;  // not asked yet
 };
-
-// ---- destructors ----
-
-// Runs what is due in one span. Nobody else touches a doomed cell.
-inline void destroy_doomed_cells(span& s) noexcept {
-  const shape& k = *s.kind_of;
-  const bool poison_dead = testing.poison_freed.load(memory_order_relaxed);
-  for (unsigned g = 0; g < s.used_groups(); ++g) {
-    bit_group& b = s.bits[g];
-    // Two statements, in this order: an object that is alive has its allocated bit, set before its constructed one.
-    const std::uint64_t constructed =
-        b.constructed.load(memory_order_acquire);  // pairs-with: set_constructed()
-    std::uint64_t due = constructed & ~b.allocated.load(memory_order_acquire);
-    for (; due != 0; due &= due - 1) {
-      const std::uint32_t i = g * 64 + static_cast<std::uint32_t>(std::countr_zero(due));
-      void* object = reinterpret_cast<void*>(s.cell(i));
-      k.destroy(object);
-      if (poison_dead) std::memset(object, poison_byte, s.cell_bytes);
-      bump(state.counters.destroyed);
-      b.constructed.fetch_and(~span::mask(i),
-                              memory_order_release);  // pairs-with: free_cells(); the cell may be reused now
-    }
-  }
-}
-
-inline void* destroyer_entry(void*) {
-  service_threads.fetch_add(1, memory_order_relaxed);
-  for (;;) {
-    // A destructor that makes an object attaches this thread, which no signal reaches.
-    if (mutator* m = current_mutator_if_any()) {
-      const runtime_scope in{*m};
-      poll(*m);
-    }
-    const std::uint32_t seen = doomed.wake.load(memory_order_acquire);  // pairs-with: enqueue_doomed()
-    span* s = nullptr;
-    {
-      lock_scope hold{doomed.lock};
-      s = doomed.first;
-      if (s != nullptr) {
-        doomed.first = s->next_doomed;
-        if (doomed.first == nullptr) doomed.last = nullptr;
-        s->destroying = destroy_state::running;
-      }
-    }
-    if (s == nullptr) {
-      // What destructors have left on this stack would be roots for as long as it sleeps.
-      if (current_mutator_if_any() != nullptr) on_thread_exit(current_cache_if_any());
-      wait_in_kernel([seen]() noexcept { os::futex_wait(doomed.wake, seen); });
-      continue;
-    }
-    bool again = true;
-    while (again) {
-      destroy_doomed_cells(*s);
-      lock_scope hold{doomed.lock};
-      again = s->destroying == destroy_state::running_queued;
-      s->destroying = again ? destroy_state::running : destroy_state::none;
-      if (again) continue;
-      if (doomed.pending.fetch_sub(1, memory_order_relaxed) == 1) {  // relaxed: under the lock
-        doomed.idle_word.fetch_add(1, memory_order_release);         // pairs-with: drain_destructors()
-        os::futex_wake(doomed.idle_word, INT32_MAX);
-      }
-    }
-  }
-}
 
 // ---- start ----
 

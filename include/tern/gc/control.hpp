@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -24,6 +25,17 @@ void change_pacing(T pacer_settings::* setting, T value) noexcept {
   collector::publish_pace_locked();
 }
 
+// Calls wait() so that the collector can do without the caller meanwhile.
+template <class F>
+void wait_as_idle(F&& wait) {
+  if (mutator* m = own_mutator_if_any()) {
+    const runtime_scope in{*m};
+    while_idle(*m, wait);
+  } else {
+    wait();
+  }
+}
+
 }  // namespace tern::inline v1::detail::gc
 
 namespace tern::inline v1 {
@@ -34,12 +46,13 @@ namespace gc {
 /// be due: see wait_for_destructors(). Other mutators go on meanwhile. Throws what the first managed object would throw.
 inline void collect() { detail::gc::collect_and_wait(); }
 
-/// Waits until no destructor is due. Not to be called from one.
+/// Waits until no destructor is due, those included that an executor has and has not run yet. Not to be called from one.
 inline void wait_for_destructors() noexcept {
-  const auto wait = [] {
+  detail::gc::wait_as_idle([] {
     detail::gc::destroy_queue& q = detail::gc::doomed;
     for (;;) {
-      const std::uint32_t seen = q.idle_word.load(detail::memory_order_acquire);  // pairs-with: the executor
+      const std::uint32_t seen =
+          q.idle_word.load(detail::memory_order_acquire);  // pairs-with: run_destructors_of()
       {
         detail::lock_scope hold{q.lock};
         if (q.pending.load(detail::memory_order_relaxed) == 0) return;
@@ -48,13 +61,17 @@ inline void wait_for_destructors() noexcept {
       }
       detail::os::futex_wait(q.idle_word, seen);
     }
-  };
-  if (detail::gc::mutator* m = detail::gc::own_mutator_if_any()) {
-    const detail::gc::runtime_scope in{*m};
-    detail::gc::while_idle(*m, wait);
-  } else {
-    wait();
-  }
+  });
+}
+
+/// Who runs destructors from now on: `executor` is called on a thread of the collector's with a batch of those that are due, to call it
+/// there, or to hand it to somebody (a fiber, by a channel; a pool). It must not throw, nor wait for destructors: while it is being
+/// called no other batch is given out. Empty: the collector's thread runs them itself, as at first. Returns once the former executor
+/// is not being called any more, so not to be called from an executor; batches that it was given stay its own. Throws std::bad_alloc.
+inline void set_destructor_executor(destructor_executor executor) {
+  std::unique_ptr<destructor_executor> fresh;
+  if (executor) fresh = std::make_unique<destructor_executor>(std::move(executor));
+  detail::gc::wait_as_idle([&fresh] { fresh = detail::gc::change_executor(std::move(fresh)); });
 }
 
 /// The heap may grow by this many percent of the live bytes before a cycle is due. Default 100. Thread-safe, at any time.

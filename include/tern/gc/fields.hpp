@@ -207,7 +207,9 @@ struct type_list {};
 
 struct list_types {
   template <class... Ts>
-  type_list<Ts...> operator()(const Ts&...) const;
+  type_list<Ts...> operator()(const Ts&...) const {
+    return {};
+  }
 };
 
 template <class T>

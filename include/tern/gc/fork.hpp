@@ -5,7 +5,7 @@
 // Limits      Spans that other threads of the parent had taken, destructors that were due and the pages of a cycle that ran are lost to the child.
 #pragma once
 
-#include <tern/gc/heap.hpp>
+#include <tern/gc/destructors.hpp>
 #include <tern/gc/roots.hpp>
 #include <tern/gc/safepoint.hpp>
 #include <tern/sched/hooks.hpp>
@@ -23,6 +23,7 @@ void for_each_collector_lock(F&& f) noexcept {
   f(state.pacer_lock);
   shapes.for_each_lock(f);
   f(doomed.lock);
+  f(executor.lock);
   handle_slots.for_each_lock(f);
   weak_slots.for_each_lock(f);
   state.records.for_each_lock(f);
@@ -58,6 +59,7 @@ inline void withdraw_in_child() noexcept {
   hooks_armed.fetch_and(~armed_marking, memory_order_relaxed);
   world_stopped.store(0, memory_order_relaxed);
   service_threads.store(0, memory_order_relaxed);
+  executor.called = nullptr;  // its lock is held
   if (forker.self != nullptr) forker.self->port.set_acked(state.request.number());
 }
 inline void after_fork(bool in_child) noexcept {

@@ -195,9 +195,14 @@ template <class T>
 concept manageable = std::is_object_v<T> && !std::is_array_v<T> && !std::is_const_v<T> &&
                      alignof(T) <= detail::page_bytes && std::is_nothrow_destructible_v<T>;
 
-/// Makes a T that lives until no stack, handle or member leads to it. O(1) amortised; may help the collector for a bounded time.
-/// A destructor that is not trivial runs once, on a thread of the collector's, in no particular order: it must not touch other
-/// managed objects. Throws std::bad_alloc after a collection did not help, and what T's constructor throws.
+// An aggregate's last fields may be left out: they are as in T{}.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
+/// Makes a T that lives until no stack, handle or member leads to it. O(1) amortised; may help the collector for a bounded
+/// time. A destructor that is not trivial runs once, on a thread of the collector's (set_destructor_executor() changes
+/// that), in no particular order: it must not touch other managed objects. Throws std::bad_alloc after a collection did not
+/// help, and what T's constructor throws. Does not compile where the collector cannot see what a T holds (contents.hpp).
 /// A plain thread becomes attached at its first call and stays so until it exits.
 template <manageable T, class... Args>
 TERN_ALWAYS_INLINE T* make(Args&&... args) {
@@ -210,6 +215,8 @@ TERN_ALWAYS_INLINE T* make(Args&&... args) {
   if constexpr (!std::is_trivially_destructible_v<T>) detail::gc::mark_constructed(p);
   return object;
 }
+
+#pragma GCC diagnostic pop
 
 /// A managed array of fixed length. Made by make_array().
 template <manageable T>
