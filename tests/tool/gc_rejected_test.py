@@ -17,7 +17,8 @@ namespace gc = tern::gc;
 struct node { gc::member<node> next; };
 struct traced { gc::member<node> own; void trace(gc::visitor& v) const { v(own); } };
 struct good {
-  std::string name; std::vector<int> numbers; std::function<void()> call; gc::member<node> links[3]; gc::vector<node*> all;
+  std::string name; std::vector<int> numbers; std::function<void()> call; gc::member<node> links[3];
+  gc::vector<node*> all;
 };
 void* make_good() { return gc::make<good>(); }
 """

@@ -18,9 +18,9 @@
 //             7. An aggregate: what its fields hold (fields.hpp).
 //             8. Else a class that hides its fields: an error that says what to do.
 // Rejected    To take 8 for pointer-free: it loses objects without a word.
-//             To scan it conservatively: sound for members, which have the barrier, but a raw pointer in it would seem to
-//             work, until a cycle marks beside a store of one; and each such object would cost a look-up for every word,
-//             and keep what its numbers look like.
+//             To scan it conservatively: sound for members, which have the barrier, but a raw pointer in it would seem
+//             to work, until a cycle marks beside a store of one; and each such object would cost a look-up for every
+//             word, and keep what its numbers look like.
 //             To leave rule 6 out: nobody could hold a std::string in a managed object.
 // Limits      Raw storage that members are placed into by hand (a small vector of one's own) is bytes by rule 4; the
 //             verifier names what such words lead to (verifier.hpp).

@@ -35,16 +35,17 @@ inline void destroy_doomed_cells(span& s) noexcept {
     const std::uint64_t constructed =
         b.constructed.load(memory_order_acquire);  // pairs-with: set_constructed()
     std::uint64_t due = constructed & ~b.allocated.load(memory_order_acquire);
+    const auto count = static_cast<std::uint64_t>(std::popcount(due));
     for (; due != 0; due &= due - 1) {
       const std::uint32_t i = g * 64 + static_cast<std::uint32_t>(std::countr_zero(due));
       void* object = reinterpret_cast<void*>(s.cell(i));
       k.destroy(object);
       if (poison_dead) std::memset(object, poison_byte, s.cell_bytes);
-      state.counters.destroyed.fetch_add(
-          1, memory_order_relaxed);  // relaxed: a statistic; others run other spans
       b.constructed.fetch_and(~span::mask(i),
                               memory_order_release);  // pairs-with: free_cells(); the cell may be reused now
     }
+    // relaxed: a statistic, of whoever runs destructors.
+    if (count != 0) state.counters.destroyed.fetch_add(count, memory_order_relaxed);
   }
 }
 
@@ -68,8 +69,8 @@ inline void run_destructors_of(span& s) noexcept {
 namespace gc {
 
 /// Destructors that are due, of up to 1,024 objects of one type, for the function given to set_destructor_executor().
-/// Calling it runs them, on any thread or fiber, once; with them those of objects that died beside them meanwhile. A batch
-/// that is destroyed, or assigned to, before runs there and then: none is left out.
+/// Calling it runs them, on any thread or fiber, once; with them those of objects that died beside them meanwhile. A
+/// batch that is destroyed, or assigned to, before runs there and then: none is left out.
 class destructor_batch {
  public:
   destructor_batch() noexcept = default;
