@@ -107,7 +107,8 @@ inline ::tern::gc::root_path::step step_of(object_ref o, std::size_t leaves_at) 
 inline void name_root(const root_origin& r, char* text, std::size_t size) noexcept {
   text[0] = 0;
   if (r.is == root_origin::kind::fiber)
-    std::snprintf(text, size, "#%" PRIu64 " %s", r.runs->id, r.runs->display_name());
+    std::snprintf(text, size, "#%" PRIu64 " %s", r.runs->id,
+                  has_flag(*r.runs, fiber::has_name) ? r.runs->name : "");
   else if (r.is == root_origin::kind::thread)
     static_cast<void>(::pthread_getname_np(r.who->thread, text, size));
 }

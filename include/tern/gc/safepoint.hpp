@@ -49,9 +49,8 @@ struct stack_view {
   fiber* runs = nullptr;
 };
 
-// A closure that did not fit the fiber's slot belongs to its stack all the same. Empty where it did.
+// A closure that did not fit the fiber's slot belongs to its stack all the same. Requires: there is one.
 inline stack_view heap_closure_of(const fiber& f) noexcept {
-  if (TERN_LIKELY((f.flags & fiber::heap_closure) == 0)) return {};
   const page_entry e = heap.map().find(f.closure);
   const std::size_t bytes =
       e.kind() == span_kind::object ? class_size(e.size_class()) : e.get<detail::span>()->mapped_bytes;
@@ -59,8 +58,9 @@ inline stack_view heap_closure_of(const fiber& f) noexcept {
 }
 
 inline void scan_heap_closure(mutator& m, const fiber& f) noexcept {
-  if (const stack_view c = heap_closure_of(f); TERN_UNLIKELY(c.low != 0))
-    scan_words(m, c.low, c.high, nullptr);
+  if (TERN_LIKELY((f.flags & fiber::heap_closure) == 0)) return;
+  const stack_view c = heap_closure_of(f);
+  scan_words(m, c.low, c.high, nullptr);
 }
 
 // Requires: the fiber is saved and claimed.

@@ -131,6 +131,11 @@ struct root_origin {
   const fiber* runs = nullptr;
 };
 
+// Not instrumented: a fiber that leaves tern::blocking changes other flags of the word on its way to a processor.
+TERN_NO_SANITIZE inline bool has_flag(const fiber& f, std::uint32_t flag) noexcept {
+  return (static_cast<const volatile std::uint32_t&>(f.flags) & flag) != 0;
+}
+
 // Calls f(const root_origin&, std::uintptr_t word) for what handles hold and for each word of stacks and registered
 // ranges.
 template <class F>
@@ -146,6 +151,7 @@ void for_each_root_word(const stopped_world& world, F&& f) noexcept {
   const auto scan_fiber = [&](const root_origin& origin, std::uintptr_t low, const fiber& x,
                               void* fake_stack) noexcept {
     scan(origin, low, x.stack_top(), fake_stack);
+    if (!has_flag(x, fiber::heap_closure)) return;
     const stack_view closure = heap_closure_of(x);
     scan(origin, closure.low, closure.high, nullptr);
   };
