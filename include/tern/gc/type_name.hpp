@@ -1,6 +1,7 @@
 // The name of a type, as the compiler writes it: known at compile time, without RTTI.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 namespace tern::inline v1::detail::gc {
