@@ -268,6 +268,52 @@ TEST(Allocator, MemoryLimit) {
   tern::deallocate(tern::allocate(70 * mib));
 }
 
+// A buffer that comes and goes keeps its pages, but for the limit; whatever is needed may exceed it.
+TEST(Allocator, SoftMemoryLimit) {
+  for (const std::size_t buffer : {std::size_t{1} << 20, 48 * mib}) {
+    tern::release_memory();
+    const std::size_t limit = tern::allocation_statistics().committed + 16 * mib;
+    const auto come_and_go = [&] {
+      std::vector<char*> blocks;
+      for (std::size_t n = 0; n < 48 * mib; n += buffer) {
+        blocks.push_back(static_cast<char*>(tern::allocate(buffer)));
+        for (std::size_t i = 0; i < buffer; i += 4096) blocks.back()[i] = 1;
+      }
+      const std::size_t full = tern::allocation_statistics().committed;
+      for (char* p : blocks) tern::deallocate(p);
+      return full;
+    };
+    for (int i = 0; i < 20; ++i) come_and_go();
+    EXPECT_GT(tern::allocation_statistics().committed, limit);
+    tern::set_soft_memory_limit(limit);
+    EXPECT_GT(come_and_go(), limit);
+    EXPECT_LE(tern::allocation_statistics().committed, limit) << buffer;
+    tern::set_soft_memory_limit(0);
+  }
+}
+
+// Beyond the limit fresh pages are paid for with free ones that lie elsewhere.
+TEST(Allocator, TheSoftMemoryLimitHoldsForGrowth) {
+  tern::release_memory();
+  std::vector<char*> holes;
+  std::vector<char*> kept;
+  for (int i = 0; i < 24; ++i) {  // free, and too short for what is to come
+    holes.push_back(static_cast<char*>(tern::allocate(mib)));
+    kept.push_back(static_cast<char*>(tern::allocate(40'000)));
+    for (std::size_t at = 0; at < mib; at += 4096) holes.back()[at] = 1;
+  }
+  for (char* p : holes) tern::deallocate(p);
+  tern::detail::current_cache()->flush_all();
+  const std::size_t limit = tern::allocation_statistics().committed;
+  tern::set_soft_memory_limit(limit);
+  for (int i = 0; i < 8; ++i) {
+    kept.push_back(static_cast<char*>(tern::allocate(3 * mib / 2)));
+    EXPECT_LE(tern::allocation_statistics().committed, limit) << i;
+  }
+  tern::set_soft_memory_limit(0);
+  for (char* p : kept) tern::deallocate(p);
+}
+
 TEST(Allocator, ImpossibleSizesFailCleanly) {
   for (const std::size_t n : {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX / 2, std::size_t{1} << 47}) {
     errno = 0;

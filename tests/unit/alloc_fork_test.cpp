@@ -67,7 +67,7 @@ TEST(AllocatorFork, ChildrenMayAllocate) {
 // sampler's locks are taken under the cache's.
 TEST(AllocatorFork, TheSamplersListComesAfterTheSharedCache) {
   constexpr std::size_t size = 64 << 10;  // of a class of which the shared cache keeps one block
-  tern::heap_profile::start(1);           // each refill is a sample
+  tern::heap_profile::start(1);           // each block is a sample
   std::atomic<int> stage{0};
   std::thread giver{[&] {
     void* blocks[4];
@@ -80,6 +80,7 @@ TEST(AllocatorFork, TheSamplersListComesAfterTheSharedCache) {
     stage = 3;
   }};
   while (stage != 1) std::this_thread::yield();
+  tern::heap_profile::start(0);  // else a sample that is freed does not go by the cache
   tern::detail::spin_lock<>* held[1024];
   int count = 0;
   bool free = true;
@@ -95,7 +96,6 @@ TEST(AllocatorFork, TheSamplersListComesAfterTheSharedCache) {
   });
   while (count != 0) held[--count]->unlock();
   giver.join();
-  tern::heap_profile::start(0);
   EXPECT_TRUE(free) << "held by one that waits for what is held here";
 }
 

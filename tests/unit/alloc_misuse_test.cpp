@@ -108,7 +108,7 @@ TEST(AllocMisuseDeathTest, WrongSize) {
       "not a live block");
 }
 
-// With an interval of one byte every refill gives a sample: the first block of a class that no test here has used.
+// With an interval of one byte every block is a sample.
 TEST(AllocMisuseDeathTest, GuardedSamplesCatchOverflowAndUseAfterFree) {
   if (tern::detail::asan_build) GTEST_SKIP() << "ASan has the signal, and sees both by itself";
   if (tern_test::is_emulated()) GTEST_SKIP() << "qemu-user reports the signal itself";
@@ -174,7 +174,7 @@ TEST(AllocMisuseDeathTest, GuardedSamplesAndTheLimitOfMappings) {
   if (tern::detail::asan_build || tern::detail::tsan_build)
     GTEST_SKIP() << "a sanitizer has the signal, and needs mappings itself";
   if (tern_test::is_emulated()) GTEST_SKIP() << "the mappings are the emulator's";
-  constexpr std::size_t size = 40'000;  // of a class of which each block is a refill
+  constexpr std::size_t size = 40'000;
   const auto take = [] {
     auto* p = static_cast<char*>(tern::try_allocate(size));
     if (p != nullptr) p[0] = p[size - 1] = 1;

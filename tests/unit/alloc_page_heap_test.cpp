@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -10,6 +15,7 @@
 #include <tern/alloc/scavenger.hpp>
 #include <tern/base/random.hpp>
 
+#include "tests/support/emulation.hpp"
 #include "tests/support/seed.hpp"
 
 namespace {
@@ -194,6 +200,63 @@ TEST(PageHeap, RandomOperationsKeepTheMapExact) {
   EXPECT_GT(resized, 0);
   for (test_span* s : live) h.free(s);
   EXPECT_EQ(h.statistics().in_use, 0u);
+}
+
+// Bytes of the mapping that holds p, as the kernel names them in smaps; 0 where it does not.
+std::size_t of_mapping(const void* p, const char* what) {
+  std::ifstream in("/proc/self/smaps");
+  bool here = false;
+  for (std::string line; std::getline(in, line);) {
+    std::uintptr_t from = 0;
+    std::uintptr_t to = 0;
+    if (std::sscanf(line.c_str(), "%zx-%zx ", &from, &to) == 2)
+      here = from <= to_word(p) && to_word(p) < to;
+    else if (here && line.starts_with(what))
+      return std::strtoul(line.c_str() + std::strlen(what), nullptr, 10) << 10;
+  }
+  return 0;
+}
+
+// Where the kernel has made huge pages of the heap's, free parts of them go back all the same, and what lies beside stays.
+TEST(PageHeap, GivesPartsOfHugePagesBack) {
+  constexpr std::size_t chunks = 8;
+  radix_heap& h = fresh_heap<radix_heap>({.first_reservation = std::size_t{32} << 20});
+  test_span* all =
+      h.allocate({.pages = chunks * pages_per_chunk, .kind = test_kind, .alignment = chunk_bytes});
+  ASSERT_NE(all, nullptr);
+  char* const base = static_cast<char*>(all->memory());
+  const std::size_t bytes = all->bytes();
+  os::advise_huge_pages(base, bytes, true);
+  std::memset(base, 0x5a, bytes);
+  const std::size_t huge = of_mapping(base, "AnonHugePages:");
+  const std::size_t resident = of_mapping(base, "Rss:");
+  h.free(all);
+  // All but every fourth run of 64 KiB, or an OS page, is free afterwards.
+  const std::size_t run = std::max(std::size_t{64} << 10, os::page_size()) / page_bytes;
+  std::vector<test_span*> runs;
+  for (std::size_t i = 0; i < bytes / page_bytes / run; ++i)
+    runs.push_back(h.allocate({.pages = run, .kind = test_kind, .alignment = run * page_bytes}));
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    ASSERT_NE(runs[i], nullptr);
+    ASSERT_FALSE(runs[i]->zeroed);
+    std::memset(runs[i]->memory(), static_cast<int>(i % 251), runs[i]->bytes());
+  }
+  for (std::size_t i = 0; i < runs.size(); ++i)
+    if (i % 4 != 0) h.free(runs[i]);
+  EXPECT_EQ(h.release_memory(), bytes / 4 * 3);
+  for (std::size_t i = 0; i < runs.size(); i += 4) {
+    const auto* p = static_cast<const unsigned char*>(runs[i]->memory());
+    EXPECT_EQ(p[0], i % 251);
+    EXPECT_EQ(p[runs[i]->bytes() - 1], i % 251);
+  }
+  test_span* again = h.allocate({.pages = 3 * run, .kind = test_kind});
+  ASSERT_NE(again, nullptr);
+  EXPECT_TRUE(again->zeroed);
+  for (std::size_t i = 0; i < again->bytes(); ++i) ASSERT_EQ(static_cast<const char*>(again->memory())[i], 0);
+  if (asan_build || tsan_build || tern_test::is_emulated() || resident < bytes)
+    return;  // others' memory is among it
+  std::printf("%zu MiB in huge pages before\n", huge >> 20);
+  EXPECT_LE(of_mapping(base, "Rss:"), resident - bytes / 2);
 }
 
 // A buffer that comes and goes keeps its pages; what is no longer needed goes back while the program frees.

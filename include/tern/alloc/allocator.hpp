@@ -56,13 +56,14 @@ TERN_COLD inline void give_back_caches() noexcept {
 
 TERN_NOINLINE inline void* allocate_class_slow(unsigned c) noexcept {
   read_debug_settings_once();
+  thread_cache* const cache = current_cache();
   if (TERN_UNLIKELY(samples.is_on())) {
-    if (void* sampled = samples.try_take(c); sampled != nullptr) return sampled;
+    if (void* sampled = samples.try_take(c, cache->clock); sampled != nullptr) return sampled;
   }
-  void* p = current_cache()->pop_slow(c);
+  void* p = cache->pop_slow(c);
   if (TERN_UNLIKELY(p == nullptr)) {
     give_back_caches();
-    p = current_cache()->pop_slow(c);
+    p = cache->pop_slow(c);
     if (p == nullptr) errno = ENOMEM;
   }
   return p;
@@ -93,6 +94,13 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
   void* p = nullptr;
   if (size <= max_class_size - seal_bytes && alignment <= chunk_bytes) {
     const unsigned c = aligned_span_class(size + seal_bytes);
+    if (TERN_UNLIKELY(samples.is_on())) {
+      if (p = samples.try_take(c, current_cache()->clock, alignment); p != nullptr) {
+        unpoison(p, size);
+        if constexpr (hardened_build) hardening.seal(p, size, c, false);
+        return p;
+      }
+    }
     const page_request r{
         .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .alignment = alignment};
     const auto init = [](span& s) noexcept { s.bits[0] = 1; };
@@ -114,7 +122,7 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       give_back_caches();
       p = huge.allocate(size, alignment, w);
     }
-    if (TERN_UNLIKELY(samples.is_on()) && p != nullptr) samples.note_huge(p);
+    if (TERN_UNLIKELY(samples.is_on()) && p != nullptr) samples.note_huge(p, current_cache()->clock);
   }
   if (p == nullptr) errno = ENOMEM;
   return p;
@@ -155,7 +163,13 @@ TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) n
 TERN_NOINLINE inline void* allocate_zeroed_large(std::size_t size) noexcept {
   const unsigned c = class_of(size);
   bool zeroed = false;
-  void* p = current_cache()->try_pop(c);
+  thread_cache* const cache = current_cache();
+  void* p = nullptr;
+  if (TERN_UNLIKELY(samples.is_on())) {
+    p = samples.try_take(c, cache->clock);
+    cache->unveil(c);
+  }
+  if (p == nullptr) p = cache->try_pop(c);
   if (p == nullptr) {
     if (span* s = central_lists[c].take_span(c); s != nullptr) {
       p = s->memory();
@@ -164,6 +178,7 @@ TERN_NOINLINE inline void* allocate_zeroed_large(std::size_t size) noexcept {
       p = allocate_class_slow(c);
     }
   }
+  if (TERN_UNLIKELY(samples.is_on())) cache->veil(c);
   if (p == nullptr) return nullptr;
   unpoison(p, size);
   if (!zeroed) std::memset(p, 0, size);
@@ -174,7 +189,8 @@ TERN_NOINLINE inline void* allocate_zeroed_large(std::size_t size) noexcept {
 TERN_NOINLINE inline void deallocate_class_slow(unsigned c, void* p) noexcept {
   const int saved = errno;
   thread_cache* const cache = current_cache();
-  if (!cache->try_push(c, p)) cache->push_slow(c, p);
+  const bool done = TERN_UNLIKELY(samples.is_on()) && samples.try_free(c, p);
+  if (!done && !cache->try_push(c, p)) cache->push_slow(c, p);
   errno = saved;
 }
 
@@ -319,7 +335,8 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
     if (size > detail::max_class_size) {
       void* moved = detail::samples.resize_huge(s, [&]() noexcept { return detail::huge.resize(s, size); });
       if (moved == nullptr) errno = ENOMEM;
-      if (TERN_UNLIKELY(detail::samples.is_on()) && moved != nullptr) detail::samples.note_huge(moved);
+      if (TERN_UNLIKELY(detail::samples.is_on()) && moved != nullptr)
+        detail::samples.note_huge(moved, detail::current_cache()->clock);
       return moved;
     }
   }
@@ -329,8 +346,10 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
     const unsigned to = detail::class_of(size + detail::seal_bytes);
     const bool is_large = !detail::is_small(to);
     // In place within the class only, so that the block may be freed with its new size; a large one may change its class.
+    // Growth counts as an allocation where samples are taken: not in place.
+    const bool in_place = is_large && TERN_LIKELY(!detail::samples.is_on());
     if (to == e.size_class() ||
-        (is_large && !detail::is_small(e.size_class()) && detail::resize_large(e.get<detail::span>(), to))) {
+        (in_place && !detail::is_small(e.size_class()) && detail::resize_large(e.get<detail::span>(), to))) {
       if constexpr (detail::asan_build) {
         detail::poison(p, detail::class_size(to));
         detail::unpoison(p, size);
@@ -339,7 +358,7 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
       return p;
     }
     // What has grown will grow on.
-    if (is_large && size > before) {
+    if (in_place && size > before) {
       if (detail::span* s = detail::central_lists[to].take_span(to, true); s != nullptr) {
         q = s->memory();
         detail::unpoison(q, size);
@@ -373,6 +392,13 @@ inline std::size_t release_memory() noexcept {
 // At most so many bytes in spans and huge blocks from now on, caches included; 0: no limit. Beyond it allocations fail as if memory
 // were exhausted. What is in use already stays. Thread-safe.
 inline void set_memory_limit(std::size_t bytes) noexcept { detail::heap.set_limit(bytes); }
+
+// A limit for what is committed (allocation_statistics) that nothing fails for: beyond it free pages go back to the OS as soon as they are
+// free, at the price of the faults that bring them back; 0: none. What lives may exceed it. For programs that share a machine; some way
+// below the limit above, where both are set. Thread-safe.
+inline void set_soft_memory_limit(std::size_t bytes) noexcept {
+  detail::heap_scavenger.set_soft_limit(bytes);
+}
 
 // A standard allocator over allocate and deallocate. All are equal; stateless.
 template <class T>

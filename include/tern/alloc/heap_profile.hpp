@@ -6,26 +6,38 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 
 #include <tern/alloc/sampling.hpp>
 #include <tern/alloc/statistics.hpp>
+#include <tern/alloc/thread_cache.hpp>
 #include <tern/base/debug_options.hpp>
 
 namespace tern::inline v1 {
+
+namespace detail {
+
+// The same seed gives the same intervals to the same allocations; 0: one of the sampler's.
+inline void start_sampling(std::size_t interval, bool guards, std::uint64_t seed = 0) noexcept {
+  samples.start(interval, guards, seed);
+  if (interval != 0) current_cache()->veil_all();
+}
+
+}  // namespace detail
 
 // The heap's live blocks by the stacks that allocated them, sampled. Thread-safe.
 struct heap_profile {
   // One sample for about `interval` bytes of allocation from now on; 0 ends it.
   static void start(std::size_t interval = std::size_t{512} << 10) noexcept {
-    detail::samples.start(interval, false);
+    detail::start_sampling(interval, false);
   }
 
   // The same with guards: an access beyond the end of a sampled block, or after its free, ends the process with a message. Takes
   // SIGSEGV; other faults go to the earlier handler. Each sample costs some 16 KiB and two mappings; beyond
   // 8,192 that live there are samples without guards.
   static void start_guarded(std::size_t interval = std::size_t{512} << 10) noexcept {
-    detail::samples.start(interval, true);
+    detail::start_sampling(interval, true);
   }
 
   // Writes what lives now, for pprof. False with errno where that fails.
@@ -52,7 +64,7 @@ TERN_COLD inline void read_debug_settings() noexcept {
   const bool guards = debug_option("guardsamples") != 0;
   const bool profiles = debug_text("heapprofile", profile_path_at_exit, sizeof profile_path_at_exit);
   if (profiles) std::atexit([] { static_cast<void>(heap_profile::write(profile_path_at_exit)); });
-  if (profiles || guards) samples.start(interval, guards);
+  if (profiles || guards) start_sampling(interval, guards);
 }
 inline void read_debug_settings_once() noexcept {
   if (TERN_UNLIKELY(!debug_settings_read.load(memory_order_relaxed)))

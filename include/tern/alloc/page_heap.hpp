@@ -25,6 +25,7 @@
 #include <cstdint>
 
 #include <tern/alloc/metadata.hpp>
+#include <tern/alloc/page_heap_types.hpp>
 #include <tern/alloc/page_map.hpp>
 #include <tern/alloc/page_request.hpp>
 #include <tern/alloc/sanitizer.hpp>
@@ -78,7 +79,12 @@ class page_heap {
     count_chunks_locked(*s, false);
     pages_in_use_ -= s->pages;
     insert_free_locked(s);
-    return {pages_in_use_, dirty_pages_};
+    return {pages_in_use_, dirty_pages_, foreign_pages_};
+  }
+
+  page_usage usage() noexcept {
+    lock_scope hold{lock_};
+    return {pages_in_use_, dirty_pages_, foreign_pages_};
   }
 
   // At most so many bytes in use from now on, foreign ones included; 0: no limit. What is in use beyond it stays.

@@ -3,21 +3,25 @@
 // Sampled blocks: a heap profile that pprof opens, and guards that catch overflows and uses after a free.
 //
 // Context     Off until asked for: tern::heap_profile, or TERN_DEBUG=heapprofile=FILE,guardsamples=1,sampleinterval=BYTES. The fast paths know
-//             nothing of it: a bin that runs dry is where a sample may be taken.
+//             nothing of it: while it is on, bins are veiled (thread_cache.hpp), so that each allocation comes here.
 // Structure   A sampled block has a span of its own, of kind `sampled` and the block's class, whose bits[0] is its record:
 //
 //               | ... block | guard |     the block ends where the guard begins; without guards it begins with its span
 //
 //             A freed block under guards loses all access, and its span is kept until `quarantine` more have been freed.
-// Protocol    A refill stands for a batch of allocations: its bytes count down the interval, whose length is drawn anew each time
-//             (exponentially, so that no rhythm of the program meets it). Huge blocks count by themselves and stay where they are.
-// Invariants  I1 Whoever takes a sample holds lock_ meanwhile: what the unwinder allocates is never a sample.
-//             I2 A block that came back by a free with its size may serve its class again before it reaches its span: it is as long as
-//                any of the class. It counts as live until then.
+// Protocol    Each allocation's bytes count down its cache's clock, whose length is drawn anew each time, exponentially: a block of n bytes is
+//             a sample with probability 1 - exp(-n / interval), whatever the rhythm of the program, which is what pprof divides by. Huge
+//             blocks stay where they are; while a sampler is on, no block grows where it lies but those, and each growth counts anew.
+// Invariants  I1 Whoever takes a sample has stopped its cache's clock meanwhile: what the unwinder allocates is never a sample.
+//             I2 A block that came back by a free with its size, into a bin without a veil, may serve its class again before it reaches its
+//                span: it is as long as any of the class. It counts as live until then.
 // Ordering    lock_ before every other lock of the allocator. Under list_lock_ none is taken; it is taken under the shared cache's, which may
 //             give samples back.
-// Limits      What a program recycles within one cache is seen only when the cache is refilled. An overflow is seen where it leaves the
-//             size of the class. Stacks need unwind tables and libgcc_s; without, samples have none.
+// Rejected    Counting refills, a batch each, and a sample in place of one: what a program recycles within its caches, in the long run nearly
+//             all, was not seen, of two sites in turns always the same one was, and a batch as long as the interval counted up to twice.
+// Limits      A bin of another thread that holds blocks when a sampler starts is veiled when it next runs dry or over; from the start of a
+//             program (TERN_DEBUG) all are. One interval is written: samples that live from before a change are scaled by the new one.
+//             An overflow is seen where it leaves the size of the class. Stacks need unwind tables and libgcc_s; without, samples have none.
 // References  pprof's heap_v2 text format, with its correction for the sampling interval.
 
 #include <execinfo.h>
@@ -29,6 +33,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 
 #include <tern/alloc/central.hpp>
 #include <tern/alloc/huge.hpp>
@@ -37,6 +42,13 @@
 
 namespace tern::inline v1::detail {
 
+// Bytes until the next sample, one in each cache. Its bound thread's; of the shared cache all threads'.
+struct sample_clock {
+  static constexpr std::int64_t stopped = std::int64_t{1} << 62;
+  atomic<std::int64_t> left{0};
+  atomic<std::uint32_t> era{0};  // of the sampler when it was drawn
+};
+
 class heap_sampler {
  public:
   constexpr heap_sampler() noexcept = default;
@@ -44,8 +56,8 @@ class heap_sampler {
   // relaxed: an allocation beside the start or the stop may go either way.
   TERN_ALWAYS_INLINE bool is_on() const noexcept { return interval_.load(memory_order_relaxed) != 0; }
 
-  // From now on one sample for about `interval` bytes; 0: none. Samples that live stay known.
-  void start(std::size_t interval, bool guards) noexcept {
+  // From now on one sample for about `interval` bytes; 0: none. Samples that live stay known. The same seed draws the same intervals.
+  void start(std::size_t interval, bool guards, std::uint64_t seed = 0) noexcept {
     void* pc = nullptr;
     if (interval != 0) ::backtrace(&pc, 1);  // loads the unwinder, which allocates, before any lock is held
     lock_scope hold{lock_};
@@ -57,29 +69,37 @@ class heap_sampler {
       ::sigaction(SIGSEGV, &action, &earlier_);
     }
     sampled_free.store(&free_returned, memory_order_relaxed);  // relaxed: before the first sample
-    guards_ = guards;
-    if (random_ == 0) random_ = static_cast<std::uint64_t>(os::now()) | 1;
-    left_.store(draw_locked(interval), memory_order_relaxed);
+    // relaxed, all: as is_on().
+    guards_.store(guards, memory_order_relaxed);
+    if (seed != 0)
+      random_.store(seed, memory_order_relaxed);
+    else if (random_.load(memory_order_relaxed) == 0)
+      random_.store(static_cast<std::uint64_t>(os::now()) | 1, memory_order_relaxed);
     interval_.store(interval, memory_order_relaxed);
+    era_.fetch_add(1, memory_order_relaxed);
   }
 
   std::size_t interval() const noexcept { return interval_.load(memory_order_relaxed); }
 
-  // A refill of class c: a sampled block instead, or nullptr.
-  TERN_COLD void* try_take(unsigned c) noexcept {
-    const class_info& info = class_table[c];
-    if (!is_due(std::size_t{info.size} * info.batch) || !lock_.try_lock()) return nullptr;
-    void* const p = take_locked(c);
-    lock_.unlock();
-    return p;
+  // Counts an allocation of class c: a sampled block for it, or nullptr.
+  void* try_take(unsigned c, sample_clock& clock, std::size_t alignment = block_alignment) noexcept {
+    return is_due(class_table[c].size, clock) ? take(c, clock, alignment) : nullptr;
   }
 
-  // A fresh huge block.
-  TERN_COLD void note_huge(void* p) noexcept {
+  // Counts a fresh huge block.
+  TERN_COLD void note_huge(void* p, sample_clock& clock) noexcept {
     span* s = heap.map().find(p).get<span>();
-    if (!is_due(s->mapped_bytes) || !lock_.try_lock()) return;
-    if (record* r = make_record_locked(s, s->mapped_bytes); r != nullptr) set_record(*s, r);
-    lock_.unlock();
+    if (!is_due(s->mapped_bytes, clock)) return;
+    const pause while_taking{*this, clock};
+    if (record* r = make_record(s, s->mapped_bytes); r != nullptr) set_record(*s, r);
+  }
+
+  // A block of class c that a cache is given: true if it was a sample, which is freed.
+  TERN_COLD bool try_free(unsigned c, void* p) noexcept {
+    const page_entry e = heap.map().find(p);
+    if (e.kind() != span_kind::sampled || e.size_class() != c) return false;
+    free(p);
+    return true;
   }
 
   // resize() of a huge block, which is forgotten; where that fails, and gives null, it stays as it is, and known.
@@ -195,27 +215,47 @@ class heap_sampler {
   static record* record_of(const span& s) noexcept { return reinterpret_cast<record*>(s.bits[0]); }
   static void set_record(span& s, record* r) noexcept { s.bits[0] = to_word(r); }
 
-  bool is_due(std::size_t bytes) noexcept {
-    // relaxed: a countdown; who brings it below zero takes the sample.
-    return left_.fetch_sub(static_cast<std::int64_t>(bytes), memory_order_relaxed) <=
-           static_cast<std::int64_t>(bytes);
+  // Stops a clock for its lifetime; the next interval is drawn at its end.
+  struct pause {
+    pause(heap_sampler& of, sample_clock& clock) noexcept : of_{of}, clock_{clock} {
+      clock_.left.store(sample_clock::stopped, memory_order_relaxed);  // relaxed, both: see is_due()
+    }
+    pause(const pause&) = delete;
+    pause& operator=(const pause&) = delete;
+    ~pause() { clock_.left.store(of_.draw(), memory_order_relaxed); }
+
+   private:
+    heap_sampler& of_;
+    sample_clock& clock_;
+  };
+
+  bool is_due(std::size_t bytes, sample_clock& clock) noexcept {
+    // relaxed, all: a countdown; who brings it below zero takes the sample. In the shared cache two may draw at first, one of them for both.
+    const std::uint32_t era = era_.load(memory_order_relaxed);
+    if (TERN_UNLIKELY(clock.era.load(memory_order_relaxed) != era)) {
+      clock.left.store(draw(), memory_order_relaxed);
+      clock.era.store(era, memory_order_relaxed);
+    }
+    const auto n = static_cast<std::int64_t>(bytes);
+    const std::int64_t before = clock.left.fetch_sub(n, memory_order_relaxed);
+    return before > 0 && before <= n;
   }
 
-  std::int64_t draw_locked(std::size_t interval) noexcept {
-    random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+  std::int64_t draw() noexcept {
+    const std::size_t interval =
+        interval_.load(memory_order_relaxed);  // relaxed, both: any value of either will do
+    fast_random random{random_.fetch_add(0x9e3779b97f4a7c15u, memory_order_relaxed)};
     // -ln(u) of a uniform u = m * 2^-k, 1 <= m < 2: log2(m) by a parabola, right to a hundredth, since libm is not to be linked for this.
-    const std::uint64_t bits = random_ >> 32 | 1;
+    const std::uint64_t bits = random.next() >> 32 | 1;
     const unsigned width = static_cast<unsigned>(std::bit_width(bits));
     const double m = static_cast<double>(bits) / static_cast<double>(std::uint64_t{1} << (width - 1));
     const double log2_m = (2 - m / 3) * m - 5.0 / 3;
     const double drawn = (33 - width - log2_m) * 0.6931 * static_cast<double>(interval);
-    constexpr std::int64_t most = std::int64_t{1} << 62;
+    constexpr std::int64_t most = sample_clock::stopped;
     return drawn < static_cast<double>(most) ? static_cast<std::int64_t>(drawn) + 1 : most;
   }
 
-  record* make_record_locked(span* s, std::size_t bytes) noexcept {
-    const std::size_t interval = interval_.load(memory_order_relaxed);
-    left_.store(draw_locked(interval), memory_order_relaxed);
+  record* make_record(span* s, std::size_t bytes) noexcept {
     record* r = records_.take();
     if (r == nullptr) return nullptr;
     r->where = s;
@@ -223,26 +263,32 @@ class heap_sampler {
     r->guard_bytes = 0;
     r->depth = ::backtrace(r->stack, max_depth);
     lock_scope hold{list_lock_};
-    last_interval_ = interval;
+    last_interval_ = interval_.load(memory_order_relaxed);  // relaxed: as is_on()
     r->live = true;
     samples_.push_back(*r);
     return r;
   }
 
-  void* take_locked(unsigned c) noexcept {
+  // With an alignment beyond a page the block begins with its span: the guard may lie some bytes behind its end.
+  TERN_COLD void* take(unsigned c, sample_clock& clock, std::size_t alignment) noexcept {
+    const pause while_taking{*this, clock};
     const std::size_t unit = os::page_size() < page_bytes ? page_bytes : os::page_size();
-    // relaxed: it is raised under lock_; a span that is just losing its guard counts or not.
-    const std::size_t guard = guards_ && guarded_.load(memory_order_relaxed) < max_guarded ? unit : 0;
+    // relaxed, both: a span that is just losing its guard counts or not, and a few may exceed the most together.
+    const bool guards = guards_.load(memory_order_relaxed);
+    const std::size_t guard = guards && guarded_.load(memory_order_relaxed) < max_guarded ? unit : 0;
     const std::size_t body = round_up(std::size_t{class_table[c].size}, unit);
     span* s = heap.allocate({.pages = (body + guard) / page_bytes,
                              .kind = span_kind::sampled,
                              .size_class = static_cast<std::uint8_t>(c),
-                             .alignment = unit});
+                             .alignment = alignment > unit ? alignment : unit});
     if (s == nullptr) return nullptr;
-    record* r = make_record_locked(s, class_table[c].size);
+    record* r = make_record(s, class_table[c].size);
     if (r == nullptr) return heap.free(s), nullptr;
+    if constexpr (hardened_build) {
+      if (!s->zeroed) std::memset(s->memory(), 0, body);  // no seals of what was here before
+    }
     set_record(*s, r);
-    s->mapped_bytes = guard != 0 ? body - class_table[c].size : 0;
+    s->mapped_bytes = guard != 0 && alignment <= unit ? body - class_table[c].size : 0;
     void* const p = reinterpret_cast<void*>(s->start + s->mapped_bytes);
     if (guard != 0 && os::protect_none(reinterpret_cast<void*>(s->start + body), guard)) {
       r->guard_bytes = guard;
@@ -267,6 +313,7 @@ class heap_sampler {
       if (!os::protect_read_write(s->memory(), s->bytes())) return;
       guarded_.fetch_sub(1, memory_order_relaxed);  // relaxed: a count
     }
+    unpoison(s->memory(), s->bytes());
     heap.free(s);
     records_.give(r);
   }
@@ -275,13 +322,13 @@ class heap_sampler {
   static void on_fault(int signal, siginfo_t* info, void* context) noexcept;
 
   atomic<std::size_t> interval_{0};  // bytes
-  atomic<std::int64_t> left_{0};     // bytes
+  atomic<std::uint32_t> era_{0};     // starts so far
   spin_lock<> lock_;
   atomic<std::uint32_t> guarded_{0};  // spans with a guard
-  bool guards_ = false;               // lock_
-  bool handles_faults_ = false;       // lock_
-  std::uint64_t random_ = 0;          // lock_
-  struct sigaction earlier_ = {};     // lock_
+  atomic<bool> guards_{false};
+  atomic<std::uint64_t> random_{0};
+  bool handles_faults_ = false;    // lock_
+  struct sigaction earlier_ = {};  // lock_
   spin_lock<> list_lock_;
   list<record, &record::hook> samples_;  // list_lock_
   std::size_t last_interval_ = 0;        // list_lock_

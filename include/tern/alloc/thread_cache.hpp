@@ -14,6 +14,8 @@
 //             cache, and the shared one, need no test in the fast path.
 // Protocol    refill   take a batch from the central list. A bin that runs dry again doubles its capacity, within the class's
 //                      maximum and the cache's budget; what exceeds the budget is taken from bins that are not in use.
+//             veil     while samples are taken (sampling.hpp) a bin looks as one without an array, so that each operation comes to the slow
+//                      path, which unveils it for its work.
 //             flush    give the older half back, of a long bin as many of the newest as pay for the lock. A bin that only overflows does
 //                      not grow: a thread that only frees holds little.
 //             attach   attachments[] belong to the layers above; alloc never reads them but to call the exit hook.
@@ -35,71 +37,13 @@
 #include <tern/alloc/huge.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/sampling.hpp>
+#include <tern/alloc/slot_arrays.hpp>
 #include <tern/arch/tls.hpp>
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/fork_handlers.hpp>
 
 namespace tern::inline v1::detail {
-
-// Arrays of 2^k words, k in 1..12, reused by size.
-//
-// A core takes a load for the echo of an earlier store whose address agrees in the low 12 bits, and repairs that late: at a
-// depth where a bin's slot lies so to its top, a pair of 5 ns takes 20. So an array keeps out of its bin's place, modulo 4096,
-// where it is short enough to.
-class slot_arrays {
- public:
-  static constexpr unsigned max_order = 12;
-
-  constexpr slot_arrays() noexcept = default;
-
-  // For the bin whose top is at `user`. The first word is null; nullptr when exhausted.
-  void** take(unsigned order, const void* user) noexcept {
-    {
-      lock_scope hold{lock_};
-      for (void*** link = &free_[order]; *link != nullptr; link = next_of(*link)) {
-        void** a = *link;
-        if (is_echo(a, order, user)) continue;
-        *link = *next_of(a);
-        a[0] = nullptr;
-        return a;
-      }
-    }
-    for (unsigned tries = 0;; ++tries) {
-      auto** a = static_cast<void**>(metadata.allocate(sizeof(void*) << order));
-      if (a == nullptr || tries == max_tries || !is_echo(a, order, user)) return a;
-      give(a, order);  // fits another bin
-    }
-  }
-
-  void give(void** a, unsigned order) noexcept {
-    lock_scope hold{lock_};
-    *next_of(a) = free_[order];
-    free_[order] = a;
-  }
-
-  template <class F>
-  void for_each_lock(F&& f) noexcept {
-    f(lock_);
-  }
-
- private:
-  static constexpr unsigned max_tries = 8;
-
-  static void*** next_of(void** a) noexcept { return reinterpret_cast<void***>(a + 1); }
-
-  // Whether a slot of the array agrees with the word at `user` in the low 12 bits, and need not.
-  static bool is_echo(void** a, unsigned order, const void* user) noexcept {
-    const std::size_t bytes = sizeof(void*) << order;
-    return bytes <= 2048 && ((to_word(user) + top_bytes - 1 - to_word(a)) & 4095) < bytes + top_bytes - 1;
-  }
-  static constexpr std::size_t top_bytes = 8;
-
-  spin_lock<> lock_;
-  void** free_[max_order + 1] = {};
-};
-
-inline constinit slot_arrays slot_array_pool;
 
 // The array of every bin that has none. Its only word is never written.
 inline constinit void* no_slots[1] = {nullptr};
@@ -139,6 +83,15 @@ class thread_cache {
   // Gives all blocks back. Bound thread only, or any thread while none is bound.
   void flush_all() noexcept;
 
+  // The bins look empty and full from now on, until each is used when no sampler is on. Bound thread only.
+  void veil_all() noexcept {
+    for (unsigned c = 0; c < class_count; ++c) veil(c);
+  }
+
+  // For one bin; unveil() answers whether there was a veil. Bound thread only.
+  bool unveil(unsigned c) noexcept;
+  void veil(unsigned c) noexcept;
+
   bool is_shared() const noexcept { return shared_; }
 
   template <class F>
@@ -160,7 +113,19 @@ class thread_cache {
   // Blocks of class c in this cache now; approximate while its thread runs. Any thread.
   std::size_t cached(unsigned c) noexcept {
     lock_scope hold{arrays_lock_};
-    return static_cast<std::size_t>(tops_[c].at.load(memory_order_relaxed) - sides_[c].bottom);
+    const side& s = sides_[c];
+    void** const veiled = s.veiled.load(memory_order_relaxed);
+    void** const top = veiled != nullptr ? veiled : tops_[c].at.load(memory_order_relaxed);
+    // Between the two a veil may have come or gone: then one of them is not of this array.
+    const std::size_t n = (to_word(top) - to_word(s.bottom)) / sizeof(void*);
+    return s.order != 0 && n <= capacity_of(s.order) ? n : 0;
+  }
+
+  // The same for all classes, in bytes.
+  std::size_t cached_bytes() noexcept {
+    std::size_t n = 0;
+    for (unsigned c = 0; c < class_count; ++c) n += cached(c) * class_table[c].size;
+    return n;
   }
 
   // For the layers above, null at first; slot 0 the collector's, slot 1 the scheduler's. Bound thread only.
@@ -177,8 +142,10 @@ class thread_cache {
   };
   struct side {
     void** bottom = no_slots + 1;  // first slot; the word below is null. Written under arrays_lock_
-    std::uint8_t order = 0;        // of the array; 0: none
-    bool ran_dry = false;          // since the last flush
+    // The top, while top and limit are as if there were no array; null: no veil.
+    atomic<void**> veiled{nullptr};
+    std::uint8_t order = 0;  // of the array; 0: none
+    bool ran_dry = false;    // since the last flush
   };
 
   // Bytes of capacity that a cache may have beyond the first batch of each class.
@@ -194,6 +161,8 @@ class thread_cache {
     return log2_ceil(class_table[c].max_cached + 1);
   }
 
+  void* refill(unsigned c) noexcept;
+  void spill(unsigned c, void* p) noexcept;
   bool resize(unsigned c, unsigned order) noexcept;
   bool try_grow(unsigned c) noexcept;
   void make_room(unsigned spared) noexcept;
@@ -214,6 +183,8 @@ class thread_cache {
  public:
   list_hook hook;                     // cache_registry's; its lock
   thread_cache* pool_next = nullptr;  // type_stable_pool's
+  sample_clock
+      clock;  // sampling.hpp's. Last: the layout of the rest is what the fast paths were measured with
 
  private:
   struct shared_face {};
@@ -410,7 +381,26 @@ void for_each_cache(F&& f) {
 
 // ---- slow paths ----
 
-// Moves the bin to an array of 2^order words. Requires: its blocks fit.
+// True if there was a veil.
+inline bool thread_cache::unveil(unsigned c) noexcept {
+  side& s = sides_[c];
+  void** const top = s.veiled.load(memory_order_relaxed);
+  if (TERN_LIKELY(top == nullptr)) return false;
+  tops_[c].at.store(top, memory_order_relaxed);
+  limits_[c].at = s.bottom + capacity_of(s.order);
+  s.veiled.store(nullptr, memory_order_relaxed);
+  return true;
+}
+
+inline void thread_cache::veil(unsigned c) noexcept {
+  side& s = sides_[c];
+  if (s.order == 0 || s.veiled.load(memory_order_relaxed) != nullptr) return;
+  s.veiled.store(tops_[c].at.load(memory_order_relaxed), memory_order_relaxed);
+  tops_[c].at.store(no_slots + 1, memory_order_relaxed);
+  limits_[c].at = no_slots + 1;
+}
+
+// Moves the bin to an array of 2^order words. Requires: its blocks fit; no veil.
 inline bool thread_cache::resize(unsigned c, unsigned order) noexcept {
   side& s = sides_[c];
   void** const a = slot_array_pool.take(order, &tops_[c]);
@@ -441,6 +431,7 @@ inline void thread_cache::make_room(unsigned spared) noexcept {
     const unsigned c = victim_;
     victim_ = victim_ + 1 == class_count ? 0 : victim_ + 1;
     if (c == spared || sides_[c].order <= first_order(c)) continue;
+    const bool veiled = unveil(c);
     const unsigned order = sides_[c].order - 1u;
     const auto n = static_cast<unsigned>(tops_[c].at.load(memory_order_relaxed) - sides_[c].bottom);
     if (n > capacity_of(order)) give_oldest(c, n - capacity_of(order));
@@ -448,6 +439,7 @@ inline void thread_cache::make_room(unsigned spared) noexcept {
     // block by block.
     sides_[c].ran_dry = false;
     resize(c, order);
+    if (veiled) veil(c);
   }
 }
 
@@ -487,8 +479,16 @@ TERN_NOINLINE inline void* thread_cache::pop_slow(unsigned c) noexcept {
   if (TERN_UNLIKELY(shared_)) {
     lock_scope hold{caches.shared_lock};
     void* p = caches.shared_store.try_pop(c);
-    return p != nullptr ? p : caches.shared_store.pop_slow(c);
+    return p != nullptr ? p : caches.shared_store.refill(c);
   }
+  void* p = unveil(c) ? try_pop(c) : nullptr;
+  if (p == nullptr) p = refill(c);
+  if (TERN_UNLIKELY(samples.is_on())) veil(c);
+  return p;
+}
+
+// A block for an empty bin.
+inline void* thread_cache::refill(unsigned c) noexcept {
   side& s = sides_[c];
   const bool first = s.order == 0;
   if (first || s.ran_dry) try_grow(c);
@@ -511,9 +511,15 @@ TERN_NOINLINE inline void* thread_cache::pop_slow(unsigned c) noexcept {
 TERN_NOINLINE inline void thread_cache::push_slow(unsigned c, void* p) noexcept {
   if (TERN_UNLIKELY(shared_)) {
     lock_scope hold{caches.shared_lock};
-    if (!caches.shared_store.try_push(c, p)) caches.shared_store.push_slow(c, p);
+    if (!caches.shared_store.try_push(c, p)) caches.shared_store.spill(c, p);
     return;
   }
+  if (!unveil(c) || !try_push(c, p)) spill(c, p);
+  if (TERN_UNLIKELY(samples.is_on())) veil(c);
+}
+
+// Makes room in a full bin, or does without.
+inline void thread_cache::spill(unsigned c, void* p) noexcept {
   side& s = sides_[c];
   if ((s.order == 0 || s.ran_dry) && try_grow(c)) {
     try_push(c, p);
@@ -544,9 +550,11 @@ inline void thread_cache::flush_all() noexcept {
     return;
   }
   for (unsigned c = 0; c < class_count; ++c) {
+    const bool veiled = unveil(c);
     const auto n = static_cast<unsigned>(tops_[c].at.load(memory_order_relaxed) - sides_[c].bottom);
     if (n != 0) give_oldest(c, n);
     sides_[c].ran_dry = false;
+    if (veiled) veil(c);
   }
 }
 
@@ -560,6 +568,7 @@ inline void thread_cache::drop_arrays() noexcept {
     {
       lock_scope hold{arrays_lock_};
       s.bottom = no_slots + 1;
+      s.veiled.store(nullptr, memory_order_relaxed);
       s.order = 0;
       limits_[c].at = no_slots + 1;
       tops_[c].at.store(no_slots + 1, memory_order_relaxed);
