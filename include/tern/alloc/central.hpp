@@ -146,7 +146,8 @@ class alignas(contended_line_size) central_list {
     heap_scavenger.note(heap.free(s));
   }
 
-  unsigned take_small(unsigned c, void** out, unsigned n) noexcept {
+  // Not inlined into take(), where its loop has too few registers.
+  TERN_NOINLINE unsigned take_small(unsigned c, void** out, unsigned n) noexcept {
     unsigned got = 0;
     std::uint64_t uncounted = 1;
     while (got < n) {

@@ -475,20 +475,8 @@ inline void thread_cache::give_newest(unsigned c, unsigned n) noexcept {
   tops_[c].at.store(top, memory_order_relaxed);
 }
 
-TERN_NOINLINE inline void* thread_cache::pop_slow(unsigned c) noexcept {
-  if (TERN_UNLIKELY(shared_)) {
-    lock_scope hold{caches.shared_lock};
-    void* p = caches.shared_store.try_pop(c);
-    return p != nullptr ? p : caches.shared_store.refill(c);
-  }
-  void* p = unveil(c) ? try_pop(c) : nullptr;
-  if (p == nullptr) p = refill(c);
-  if (TERN_UNLIKELY(samples.is_on())) veil(c);
-  return p;
-}
-
 // A block for an empty bin.
-inline void* thread_cache::refill(unsigned c) noexcept {
+TERN_ALWAYS_INLINE void* thread_cache::refill(unsigned c) noexcept {
   side& s = sides_[c];
   const bool first = s.order == 0;
   if (first || s.ran_dry) try_grow(c);
@@ -508,18 +496,8 @@ inline void* thread_cache::refill(unsigned c) noexcept {
   return p;
 }
 
-TERN_NOINLINE inline void thread_cache::push_slow(unsigned c, void* p) noexcept {
-  if (TERN_UNLIKELY(shared_)) {
-    lock_scope hold{caches.shared_lock};
-    if (!caches.shared_store.try_push(c, p)) caches.shared_store.spill(c, p);
-    return;
-  }
-  if (!unveil(c) || !try_push(c, p)) spill(c, p);
-  if (TERN_UNLIKELY(samples.is_on())) veil(c);
-}
-
 // Makes room in a full bin, or does without.
-inline void thread_cache::spill(unsigned c, void* p) noexcept {
+TERN_ALWAYS_INLINE void thread_cache::spill(unsigned c, void* p) noexcept {
   side& s = sides_[c];
   if ((s.order == 0 || s.ran_dry) && try_grow(c)) {
     try_push(c, p);
@@ -541,6 +519,28 @@ inline void thread_cache::spill(unsigned c, void* p) noexcept {
   if (n > capacity) n = capacity;
   give_oldest(c, n);
   try_push(c, p);
+}
+
+TERN_NOINLINE inline void* thread_cache::pop_slow(unsigned c) noexcept {
+  if (TERN_UNLIKELY(shared_)) {
+    lock_scope hold{caches.shared_lock};
+    void* p = caches.shared_store.try_pop(c);
+    return p != nullptr ? p : caches.shared_store.refill(c);
+  }
+  void* p = unveil(c) ? try_pop(c) : nullptr;
+  if (p == nullptr) p = refill(c);
+  if (TERN_UNLIKELY(samples.is_on())) veil(c);
+  return p;
+}
+
+TERN_NOINLINE inline void thread_cache::push_slow(unsigned c, void* p) noexcept {
+  if (TERN_UNLIKELY(shared_)) {
+    lock_scope hold{caches.shared_lock};
+    if (!caches.shared_store.try_push(c, p)) caches.shared_store.spill(c, p);
+    return;
+  }
+  if (!unveil(c) || !try_push(c, p)) spill(c, p);
+  if (TERN_UNLIKELY(samples.is_on())) veil(c);
 }
 
 inline void thread_cache::flush_all() noexcept {

@@ -8,10 +8,15 @@
 //             5. Where it is automatic, the number of processors follows the load (load_watch.hpp).
 //             6. Sockets are looked after where no processor has for 10 ms, and all the time while all are lent (poll_role.hpp).
 //             7. the next few slots are looked at, for waits that are not noted yet (dump.hpp).
+//             8. Memory: a processor that has slept for 50 ms is asked for the blocks in its cache, one in each round; the allocator's scavenger
+//                may do a step; where no fiber has run for half a second it settles the heap.
 //             Nothing has run for 100 ms: it sleeps until a processor wakes, or a lent one's timer is due. Fibers may be inside tern::blocking
 //             meanwhile, unless there are sockets to look after.
 // Invariants  I1 it touches of a processor only what all may read, and wakes through the idle set.
-// Rejected    Preempting a hog by a signal: C++ code is not async-signal-safe.
+// Rejected    The monitor flushing an idle processor's cache itself: it would take the processor, as a searcher that finds nothing, and whoever
+//             publishes work or wants it meanwhile would have to be told; its own worker has all that. A deadline for each sleep: a wake of every
+//             idle worker, and most have little.
+//             Preempting a hog by a signal: C++ code is not async-signal-safe.
 #pragma once
 
 #include <algorithm>
@@ -36,6 +41,10 @@ inline constexpr os::nanoseconds monitor_period = 10'000'000;
 inline constexpr os::nanoseconds hog_time = 10'000'000;
 inline constexpr os::nanoseconds trim_period = 1'000'000'000;
 inline constexpr int rounds_before_sleep = 10;
+inline constexpr os::nanoseconds cache_patience = 50'000'000;
+inline constexpr os::nanoseconds heap_patience = 500'000'000;
+inline constexpr std::size_t least_flush = std::size_t{64}
+                                           << 10;  // bytes in a cache for which its worker is not woken
 
 // The line of TERN_DEBUG=schedtrace=N: the state now, and after the bar what was done since the last line; README.md explains the words.
 inline void trace_scheduler(scheduler& s, os::nanoseconds since_start, scheduler_counters& before) {
@@ -104,6 +113,33 @@ inline monitor_view look(scheduler& s, os::nanoseconds now) noexcept {
   return v;
 }
 
+// Asks the next processor that has slept for `cache_patience` for the blocks in its cache. False: none has any, or will have before it runs.
+inline bool look_after_caches(scheduler& s, os::nanoseconds now) noexcept {
+  bool some = false;
+  for (std::uint32_t i = 0; i < s.slots(); ++i) {
+    processor& p = s.at(i);
+    const std::uint64_t tick = p.tick.load(memory_order_relaxed);  // relaxed, here: as in look()
+    const processor_state state = p.state.load(memory_order_relaxed);
+    if (state == processor_state::unused || tick == p.flushed_tick) continue;
+    if (tick != p.rest_tick || state != processor_state::idle) {
+      p.rest_tick = tick;
+      p.rest_since = now;
+    }
+    if (state == processor_state::lent) continue;
+    some = true;
+    if (now - p.rest_since < cache_patience) continue;
+    if (p.cache->cached_bytes() < least_flush) {
+      p.flushed_tick = tick;
+      continue;
+    }
+    p.rest_since = now;  // its worker may have been about to sleep, and not have seen it
+    p.request.fetch_or(request_flush, memory_order_seq_cst);
+    if (s.idle_.rouse(p.idle)) s.start(p);
+    break;
+  }
+  return some;
+}
+
 // No fiber runs or is about to. Some may be inside tern::blocking, which is what sets this apart from is_quiet().
 inline bool is_at_rest(scheduler& s) noexcept {
   return s.idle_.awake() == 0 && !s.any_injected() && s.spares_waking_.load(memory_order_seq_cst) == 0 &&
@@ -149,18 +185,21 @@ inline void scheduler::run_monitor() noexcept {
   std::uint64_t surveyed_at = 0;  // dispatches then
   stack_pool::cursor survey_at;
   bool trimming = true;  // the last trim found something
+  bool caches_wait = true;
+  os::nanoseconds next_settle = begin + heap_patience;  // never, when that is done
   load_watch load;
   monitor_view v;
   while (stopping_.load(memory_order_acquire) == 0) {
     os::nanoseconds until = os::now() + monitor_period;
     const bool looks_after_sockets = gate_.count() != 0 && watching_poller() != nullptr;
     // 2: the first may have begun before
-    if (quiet_rounds > rounds_before_sleep && surveys >= 2 && !looks_after_sockets) {
+    if (quiet_rounds > rounds_before_sleep && surveys >= 2 && !looks_after_sockets && !caches_wait) {
       const os::nanoseconds lent_timer = earliest_lent_timer(*this);
       if (lent_timer == os::never || lent_timer - monitor_period > until) {
         until = next_trace < next_trim ? next_trace : next_trim;
         if (!trimming && (is_empty() || deadlock_reported_)) until = next_trace;
         if (lent_timer != os::never) until = std::min(until, lent_timer - monitor_period);
+        until = std::min(until, next_settle);
       }
       // seq_cst: pairs with notice_awake().
       monitor_sleeps_.store(1, memory_order_seq_cst);
@@ -186,7 +225,14 @@ inline void scheduler::run_monitor() noexcept {
       static_cast<void>(poll_for_others(*this, 0));
     quiet_rounds = is_at_rest(*this) ? quiet_rounds + 1 : 0;
     // Not by that: a fiber may run and wait again between two rounds.
-    if (const std::uint64_t n = dispatches(*this); n != std::exchange(surveyed_at, n)) surveys = 0;
+    if (const std::uint64_t n = dispatches(*this); n != std::exchange(surveyed_at, n)) {
+      surveys = 0;
+      next_settle = now + heap_patience;
+      heap_scavenger.poll();
+    } else if (now >= next_settle) {
+      next_settle = heap_scavenger.settle() ? now + monitor_period : os::never;
+    }
+    caches_wait = look_after_caches(*this, now);
     if (surveys < 2 &&
         stack_pool::visit_some(
             survey_at, survey_slots, [now](void* control) { note_wait(*static_cast<fiber*>(control), now); }))

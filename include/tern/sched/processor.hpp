@@ -95,6 +95,9 @@ inline constexpr std::uint32_t request_jobs =
 inline constexpr std::uint32_t request_pins = 1024;
 inline constexpr std::uint32_t request_poll =
     2048;  // set by the owner: the worker loop looks into the poller
+// Set by the monitor where a processor has slept for a while: its worker wakes, gives the cache's blocks back, and sleeps on. Work that has come
+// meanwhile goes first, so not among those below.
+inline constexpr std::uint32_t request_flush = 4096;
 // What the worker loop is for, at the next dispatch.
 inline constexpr std::uint32_t request_loop =
     request_safepoint | request_retire | request_jobs | request_pins | request_poll;
@@ -177,6 +180,9 @@ struct alignas(contended_line_size) processor {
   // The monitor's notes.
   std::uint64_t monitor_tick = 0;
   std::int64_t monitor_since = 0;
+  std::uint64_t rest_tick = 0;     // at which it was asleep, or about to
+  std::int64_t rest_since = 0;     // or since it was last asked to flush
+  std::uint64_t flushed_tick = 0;  // at which its cache had next to nothing
 };
 
 TERN_TLS_POINTER(current_worker_word);

@@ -301,6 +301,10 @@ inline fiber* find_work(worker& w, bool searching, bool fresh) noexcept {
       // seq_cst: pairs with wake_pinned() and serve_wanting(); what they have done before they set it is seen below.
       if (TERN_UNLIKELY((request & request_pins) != 0))
         p.request.fetch_and(~request_pins, memory_order_seq_cst);
+      if (TERN_UNLIKELY((request & request_flush) != 0)) {
+        p.request.fetch_and(~request_flush, memory_order_relaxed);  // relaxed: the monitor asks again
+        p.cache->flush_all();
+      }
       if (p.timers.earliest() != os::never) fire_timers(p, p, os::now());
       if (TERN_UNLIKELY(w.box.has_ready() || s.wanting_.load(memory_order_seq_cst) != 0)) {
         f = take_turn(w, searching, fresh);
