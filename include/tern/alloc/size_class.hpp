@@ -6,20 +6,22 @@
 //             index  8..15   144, 160 ... 256, and so on: eight per doubling
 //             index  0..71   up to 32 KiB: blocks cut from shared spans ("small")
 //             index 72..119  up to 2 MiB: a span for each block ("large")
-// Invariants  I1 class_size(class_of(n)) >= n, and wastes at most 12.5% of it above 128 B.
+//             With TERN_SIZE_CLASS_STEPS=4 the same to 128 B, then four per doubling: 40 small classes and 24 large ones.
+// Invariants  I1 class_size(class_of(n)) >= n, and wastes at most 12.5% of it above 128 B (25% with four steps).
 //             I2 For a power of two a <= page_bytes, the class of round_up(n, a) is a multiple of a: steps are powers of two
 //                between which a multiple of `a` is either a step or lies on a multiple of a larger one. Aligned requests
 //                need no further table. Tested over all classes.
 // Rejected    A table look-up: the index is five instructions without a branch and folds when the size is constant.
-//             Four steps per doubling: 25% waste for 56 classes fewer. Measured in turns on an EPYC: pairs of one size equal, pairs of
-//             mixed sizes 1.14 times slower; a burst of 20,000 mixed blocks 1.8 times faster, since fewer bins share the cache's
-//             budget; 8.2% of a mixed load lost to rounding instead of 4.2%.
+//             Four steps per doubling as the default: twice the waste, for 56 classes fewer. Measured in turns on an EPYC: pairs of one size
+//             equal, pairs of mixed sizes 1.14 times slower; a burst of 20,000 mixed blocks 1.8 times faster, since fewer bins share the
+//             cache's budget; 8.2% of a mixed load lost to rounding instead of 4.2%.
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include <tern/base/bits.hpp>
+#include <tern/base/config.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -34,15 +36,20 @@ inline constexpr std::size_t pages_per_chunk = chunk_bytes / page_bytes;
 inline constexpr std::size_t block_alignment = 16;
 inline constexpr std::size_t max_small_size = std::size_t{32} << 10;
 inline constexpr std::size_t max_class_size = std::size_t{2} << 20;
-inline constexpr unsigned small_class_count = 72;
-inline constexpr unsigned class_count = 120;
+inline constexpr unsigned step_bits = TERN_SIZE_CLASS_STEPS == 8 ? 3 : 2;  // 2^step_bits steps per doubling
+static_assert(TERN_SIZE_CLASS_STEPS == 1 << step_bits, "TERN_SIZE_CLASS_STEPS is 4 or 8");
+
+// Classes up to a power of two of at least 128.
+constexpr unsigned classes_to(std::size_t n) noexcept { return (log2_floor(n) - step_bits - 3) << step_bits; }
+inline constexpr unsigned small_class_count = classes_to(max_small_size);
+inline constexpr unsigned class_count = classes_to(max_class_size);
 
 // Requires: n <= max_class_size. Zero counts as one byte.
 constexpr unsigned class_of(std::size_t n) noexcept {
   const std::size_t last = n - (n != 0);
-  // The 128 keeps the step at 16 B below: one formula serves the linear part and the doublings.
-  const unsigned shift = static_cast<unsigned>(std::bit_width(last | 128)) - 4;
-  return ((shift - 4) << 3) + static_cast<unsigned>(last >> shift);
+  // The bit (128 of eight steps) keeps the step at 16 B below: one formula serves the linear part and the doublings.
+  const unsigned shift = static_cast<unsigned>(std::bit_width(last | (16u << step_bits))) - (step_bits + 1);
+  return ((shift - 4) << step_bits) + static_cast<unsigned>(last >> shift);
 }
 
 // The same by a table up to this size, for sizes that the compiler does not know: bsr alone is as long on some CPUs.
@@ -54,8 +61,9 @@ inline constexpr auto small_class_of = [] {
 }();
 
 constexpr std::size_t compute_class_size(unsigned index) noexcept {
-  if (index < 8) return (index + std::size_t{1}) << 4;
-  return ((index & 7) + std::size_t{9}) << ((index >> 3) + 3);
+  constexpr unsigned steps = 1u << step_bits;
+  if (index < steps) return (index + std::size_t{1}) << 4;
+  return ((index & (steps - 1)) + std::size_t{steps + 1}) << ((index >> step_bits) + 3);
 }
 
 // What a class needs to know in slow paths.
@@ -118,6 +126,7 @@ inline constexpr auto class_table = [] {
 constexpr std::size_t class_size(unsigned index) noexcept { return class_table[index].size; }
 constexpr bool is_small(unsigned index) noexcept { return index < small_class_count; }
 
+static_assert(step_bits != 3 || (small_class_count == 72 && class_count == 120));
 static_assert(class_of(0) == 0 && class_of(16) == 0 && class_of(17) == 1 && class_of(128) == 7);
 static_assert(class_of(129) == 8 && class_of(max_small_size) == small_class_count - 1);
 static_assert(class_of(max_class_size) == class_count - 1 && class_size(class_count - 1) == max_class_size);

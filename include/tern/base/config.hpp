@@ -6,6 +6,7 @@
 //   TERN_DEBUG_LEVEL  0 off (default with NDEBUG), 1 cheap checks (default without), 2 internal, 3 O(n) checks
 //   TERN_PERTURB      1: yield at random at every atomic operation, to widen races in tests
 //   TERN_HARDENED     1: the allocator seals, zeroes and delays blocks (alloc/hardened.hpp); the same in the whole program
+//   TERN_SIZE_CLASS_STEPS  8 (default) or 4 size classes per doubling (alloc/size_class.hpp); the same in the whole program
 //   TERN_KEEP_FP_MODE 1: each fiber has a floating-point mode of its own (arch/fp_mode.hpp); the same in the whole program
 //   TERN_CHECK_HELD_LOCKS 1: a fiber that waits or yields while it holds a std::mutex, or initialises a function-local static, ends the
 //                     process (os/held_locks.hpp); the same in the whole program
@@ -59,6 +60,10 @@
 
 #ifndef TERN_HARDENED
 #define TERN_HARDENED 0
+#endif
+
+#ifndef TERN_SIZE_CLASS_STEPS
+#define TERN_SIZE_CLASS_STEPS 8
 #endif
 
 #ifndef TERN_KEEP_FP_MODE
