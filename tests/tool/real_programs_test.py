@@ -27,6 +27,7 @@ class real_programs_test(unittest.TestCase):
         under = 'test "${LD_PRELOAD##*/}" = libtern-malloc.so && exit 3; exit 0'
         real_programs.programs = lambda folder: {
             "good": real_programs.Command("sh", "-c", "seq 20000 | sort -r | tail -1"),
+            "small": real_programs.Command("sleep", "0.01"),
             "once": real_programs.Command("true", rounds=1),
             "fails under tern": real_programs.Command("sh", "-c", f"{{ {under}; }} 2>&1"),
             "absent": real_programs.Command("no-such-program"),
@@ -34,14 +35,15 @@ class real_programs_test(unittest.TestCase):
         }
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
-            cls.document = real_programs.measure(BUILD, 2, 1, "good|once|fails|absent")
+            cls.own = bytearray(os.urandom(64)) * (1 << 20)  # this process has 64 MiB, which are nobody else's
+            cls.document = real_programs.measure(BUILD, 2, 1, "good|small|once|fails|absent")
         cls.said = said.getvalue()
 
     def of(self, name):
         return next(p for p in self.document["programs"] if p["name"] == name)
 
     def test_every_allocator_has_every_round(self):
-        self.assertEqual([p["name"] for p in self.document["programs"]], ["good", "once", "fails under tern", "absent"])
+        self.assertEqual([p["name"] for p in self.document["programs"]], ["good", "small", "once", "fails under tern", "absent"])
         names = self.document["allocators"]
         self.assertEqual(names[:2], ["tern_preload", "glibc"])
         for name, rounds in (("good", 2), ("once", 1)):
@@ -51,16 +53,36 @@ class real_programs_test(unittest.TestCase):
                 self.assertGreater(run["wall_s"], 0)
                 self.assertGreater(run["peak_mib"], 0.2)
 
+    def test_the_peak_is_the_programs_own(self):
+        self.assertGreater(len(self.own), 60 << 20)
+        for run in self.of("small")["runs"]:
+            self.assertLess(run["peak_mib"], 20)
+
+    def test_rounds_are_spread_over_programs(self):
+        """Two programs that write down their order."""
+        with tempfile.TemporaryDirectory() as folder:
+            notes = pathlib.Path(folder) / "notes"
+            real_programs_of, real_programs.programs = real_programs.programs, lambda _: {
+                n: real_programs.Command("sh", "-c", f"echo {n} >> {notes}") for n in ("one", "two")}
+            try:
+                with contextlib.redirect_stderr(io.StringIO()):
+                    document = real_programs.measure(BUILD, 3, 1, "")
+            finally:
+                real_programs.programs = real_programs_of
+            n = len(document["allocators"])
+            self.assertEqual(notes.read_text().split(), (["one"] * n + ["two"] * n) * 3)
+
     def test_failures_and_absent_programs_are_told(self):
         for run in self.of("fails under tern")["runs"]:
             self.assertEqual(run.get("failed", ""), "exit 3: " if run["allocator"] == "tern_preload" else "")
         self.assertEqual(self.of("absent")["skipped"], "no-such-program is not installed")
         self.assertIn("fails under tern: tern_preload: exit 3", self.said)
         lines = real_programs.table(self.document).splitlines()
-        self.assertEqual(len(lines), 6)
+        self.assertEqual(len(lines), 7)
+        self.assertRegex(lines[2], r"\| \d\.\d\d \(\d+\.\d\d to \d+\.\d\d\), ")
         self.assertEqual(len({line.count("|") for line in lines}), 1)
-        self.assertIn("| failed 2 of 2 |", lines[4])
-        self.assertIn("skipped: no-such-program is not installed", lines[5])
+        self.assertIn("| failed 2 of 2 |", lines[5])
+        self.assertIn("skipped: no-such-program is not installed", lines[6])
 
     def test_the_file_is_valid_and_its_table_is_printed(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +101,7 @@ class real_programs_test(unittest.TestCase):
             self.assertEqual(real_programs.merged(only_good, file), only_good)
             file.write_text(json.dumps(self.document))
             names = [p["name"] for p in real_programs.merged(only_good, file)["programs"]]
-            self.assertEqual(names, ["once", "fails under tern", "absent", "good"])
+            self.assertEqual(names, ["small", "once", "fails under tern", "absent", "good"])
             for text in ("{", json.dumps({**self.document, "allocators": ["glibc"]})):
                 file.write_text(text)
                 with self.assertRaises(SystemExit) as end:
