@@ -4,8 +4,9 @@
     real_programs.py BUILD [--rounds N] [--only REGEX] [--out FILE]   run them; the result is a file of schema tern.programs/1
     real_programs.py --table FILE                                     its table, as Markdown
 
-A round runs a program once under each allocator, in an order that the seed decides. A program that fails is recorded with what it said, one that
-is not installed as skipped. Time is user and system time of the program with its children. With --only, what FILE has of other programs stays.
+A round runs each program once under each allocator, in an order that the seed decides, so that all of a program's runs are spread over the whole
+time. A program that fails is recorded with what it said, one that is not installed as skipped. Time is user and system time of the program with
+its children, the peak is that of the largest of them. With --only, what FILE has of other programs stays.
 """
 import argparse
 import contextlib
@@ -50,16 +51,28 @@ class Failed(Exception):
     pass
 
 
-def environment_of(library):
-    plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    return {**plain, "LD_PRELOAD": library} if library else plain
+class Measured(subprocess.Popen):
+    """A program under run_measured, which has next to no memory of its own: a child of this process would never have had less than it."""
 
+    launcher = None
 
-def waited(process, begin):
-    """What the program used, once it has ended. Its standard error is read by then, if it is a pipe."""
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return {"wall_s": round(time.monotonic() - begin, 4), "cpu_s": round(used.ru_utime + used.ru_stime, 4), "peak_mib": round(used.ru_maxrss / 1024, 2)}
+    def __init__(self, command, library, **how):
+        self.told, tell = os.pipe()
+        preload = [f"LD_PRELOAD={library}"] if library else []
+        plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+        try:
+            super().__init__([self.launcher, str(tell), *preload, "--", *command], env=plain, pass_fds=(tell,), stdout=subprocess.DEVNULL, **how)
+        finally:
+            os.close(tell)
+
+    def used(self):
+        """What it used and its exit status, once it has ended. Its standard error is read by then, if it is a pipe."""
+        with os.fdopen(self.told) as told:
+            words = told.read().split()
+        self.wait()
+        if len(words) != 4:
+            raise Failed(f"run_measured: exit {self.returncode}")
+        return {"wall_s": round(float(words[0]), 4), "cpu_s": round(float(words[1]), 4), "peak_mib": round(int(words[2]) / 1024, 2)}, int(words[3])
 
 
 class Command:
@@ -76,13 +89,11 @@ class Command:
         return None
 
     def run(self, library):
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-                self.command, env=environment_of(library), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        with tempfile.TemporaryDirectory() as folder, Measured(self.command, library, cwd=folder, stderr=subprocess.PIPE) as process:
             said = process.stderr.read().decode(errors="replace")
-            used = waited(process, begin)
-        if process.returncode != 0:
-            raise Failed(f"exit {process.returncode}: {said.strip()[-300:]}")
+            used, status = process.used()
+        if status != 0:
+            raise Failed(f"exit {status}: {said.strip()[-300:]}")
         return used
 
 
@@ -99,10 +110,8 @@ class Redis:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-                ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", folder],
-                env=environment_of(library), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        with tempfile.TemporaryDirectory() as folder, Measured(
+                ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", folder], library, stderr=subprocess.DEVNULL) as server:
             cli = ["redis-cli", "-p", port]
             for _ in range(200):
                 if subprocess.run([*cli, "ping"], capture_output=True, check=False).stdout.strip() == b"PONG":
@@ -113,9 +122,9 @@ class Redis:
             subprocess.run([*cli, "shutdown", "nosave"], capture_output=True, check=False)
             if load.returncode != 0:
                 server.kill()
-            used = waited(server, begin)
-        if load.returncode != 0 or server.returncode != 0:
-            raise Failed(f"redis-benchmark {load.returncode}, redis-server {server.returncode}")
+            used, status = server.used()
+        if load.returncode != 0 or status != 0:
+            raise Failed(f"redis-benchmark {load.returncode}, redis-server {status}")
         return used
 
 
@@ -135,7 +144,7 @@ def programs(folder):
         "python3, json and strings": Command(system_python, python),
         "node, four workers": Command("node", node),
         "git log --stat": Command("git", "-C", ROOT, "log", "--stat", "-n", "300"),
-        "sort, a million lines": Command("bash", "-c", "seq 1000000 | sort -R --random-source=/bin/true | sort -n | tail -1"),
+        "sort, a million lines": Command("bash", "-c", "seq 1000000 | sort -S 256M -R --random-source=/bin/true | sort -S 256M -n | tail -1"),
         "stress-ng --malloc": Command("stress-ng", "--malloc", "2", "--malloc-ops", "20000", "--malloc-bytes", "64M", "--verify"),
         **{f"python3 -m test {t}": Command(system_python, "-m", "test", "-q", t, rounds=1, needs=has_tests) for t in PYTHON_TESTS},
     }
@@ -157,7 +166,10 @@ def measure(build, rounds, seed, only):
     libraries = {n: str(p) for n, p in libraries.items() if not p or p.exists()}
     if "tern_preload" not in libraries:
         sys.exit(f"real_programs: {build} has no src/libtern-malloc.so")
-    order, entries = random.Random(seed), []
+    Measured.launcher = build / "bench/run_measured"
+    if not Measured.launcher.exists():
+        sys.exit(f"real_programs: {build} has no bench/run_measured")
+    order, entries, present = random.Random(seed), [], []
     with tempfile.TemporaryDirectory() as folder:
         for name, program in programs(pathlib.Path(folder)).items():
             if not re.search(only, name):
@@ -167,25 +179,38 @@ def measure(build, rounds, seed, only):
             if reason := program.missing():
                 entry["skipped"] = reason
                 print(f"{name}: skipped: {reason}", file=sys.stderr)
-                continue
-            for number in range(min(rounds, program.most_rounds or rounds)):
+            else:
+                present.append((entry, program))
+        for number in range(rounds):
+            for entry, program in present:
+                if number >= (program.most_rounds or rounds):
+                    continue
                 for library in order.sample(list(libraries), len(libraries)):
                     run = {"round": number, "allocator": library}
                     try:
                         run.update(program.run(libraries[library]))
                     except Failed as error:
                         run["failed"] = str(error)
-                        print(f"{name}: {library}: {error}", file=sys.stderr)
+                        print(f"{entry['name']}: {library}: {error}", file=sys.stderr)
                     entry["runs"].append(run)
-            print(f"{name}: done", file=sys.stderr, flush=True)
+            print(f"round {number + 1} of {rounds} done", file=sys.stderr, flush=True)
     return {"schema": "tern.programs/1", "date_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seed": seed, "host": host_of(build),
             "allocators": list(libraries), "programs": entries}
 
 
+def with_spread(values):
+    middle = f"{statistics.median(values):.2f}"
+    if len(values) < 2:
+        return middle
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle} ({low:.2f} to {high:.2f})"
+
+
 def table(document):
-    """A line per program: the medians under each allocator, and tern's ratio to glibc's over the rounds."""
+    """A line per program: the medians under each allocator, and tern's ratios to glibc's: the medians over the rounds, and the range of the
+    middle half of them."""
     names = document["allocators"]
-    lines = ["| program | " + " | ".join(f"{n}: CPU s, peak MiB" for n in names) + " | tern / glibc: CPU (range), wall, peak | rounds |",
+    lines = ["| program | " + " | ".join(f"{n}: CPU s, peak MiB" for n in names) + " | tern / glibc: CPU, wall, peak, each (middle half) | rounds |",
              "|---|" + "--:|" * (len(names) + 2)]
     for entry in document["programs"]:
         if "skipped" in entry:
@@ -201,9 +226,7 @@ def table(document):
                  f"failed {len(runs[n]) - len(good[n])} of {len(runs[n])}" for n in names]
         ratio = ""
         if all(len(good[n]) == len(runs[n]) for n in ("tern_preload", "glibc")):
-            ratios = {k: [t[k] / g[k] for t, g in zip(good["tern_preload"], good["glibc"])] for k in ("cpu_s", "wall_s", "peak_mib")}
-            ratio = (f"{statistics.median(ratios['cpu_s']):.2f} ({min(ratios['cpu_s']):.2f} to {max(ratios['cpu_s']):.2f}), "
-                     f"{statistics.median(ratios['wall_s']):.2f}, {statistics.median(ratios['peak_mib']):.2f}")
+            ratio = ", ".join(with_spread([t[k] / g[k] for t, g in zip(good["tern_preload"], good["glibc"])]) for k in ("cpu_s", "wall_s", "peak_mib"))
         lines.append(f"| {entry['name']} | " + " | ".join(cells) + f" | {ratio} | {len(runs['glibc'])} |")
     return "\n".join(lines)
 
@@ -225,7 +248,7 @@ def merged(document, file):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="", help="programs whose name has this in it")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--out", type=pathlib.Path)
