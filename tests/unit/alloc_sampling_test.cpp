@@ -95,7 +95,7 @@ TEST(HeapProfileEstimate, IsRightForEveryFormOfAllocation) {
       {"grown",
        [] {
          void* p = nullptr;
-         for (const std::size_t size : {3'000, 40'000, 100'000}) p = tern::reallocate(p, size);
+         for (const std::size_t size : {3'000u, 40'000u, 100'000u}) p = tern::reallocate(p, size);
          return p;
        }},
       {"grown, huge", [] { return tern::reallocate(tern::allocate(3 << 20), 5 << 20); }},

@@ -125,7 +125,7 @@ class alignas(contended_line_size) central_list {
                               if (tail != 0) fresh.bits[info.blocks / 64] = ~std::uint64_t{0} << tail;
                             });
     if (s == nullptr) return nullptr;
-    if (s->zeroed) heap_scavenger.note_growth();
+    heap_scavenger.note_growth();
     if constexpr (hardened_build) {
       if (!s->zeroed) std::memset(s->memory(), 0, s->bytes());  // no seals of what was here before
     }
@@ -224,7 +224,7 @@ class alignas(contended_line_size) central_list {
         .pages = class_table[c].pages, .size_class = static_cast<std::uint8_t>(c), .to_grow = to_grow};
     span* s = heap.allocate(r, [](span& fresh) noexcept { fresh.bits[0] = 1; });
     if (s == nullptr) return nullptr;
-    if (s->zeroed) heap_scavenger.note_growth();
+    heap_scavenger.note_growth();
     if constexpr (hardened_build)
       std::memset(reinterpret_cast<void*>(s->start + class_size(c) - seal_bytes), 0, seal_bytes);
     poison(s->memory(), s->bytes());

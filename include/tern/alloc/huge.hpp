@@ -134,7 +134,7 @@ class huge_blocks {
                               fresh.bits[0] = 0;
                             });
     if (s == nullptr) return nullptr;
-    if (s->zeroed) heap_scavenger.note_growth();
+    heap_scavenger.note_growth();
     if (w == wish::zeroed && !s->zeroed) std::memset(s->memory(), 0, bytes);
     count(1, s->bytes(), 0, static_cast<std::ptrdiff_t>(s->bytes()));
     return s->memory();

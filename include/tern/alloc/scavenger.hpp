@@ -36,7 +36,7 @@ class scavenger {
       work(u);
   }
 
-  // After a span was allocated whose memory is fresh. Not while a lock of the allocator is held.
+  // After a span was allocated, some of whose pages may be fresh. Not while a lock of the allocator is held.
   TERN_ALWAYS_INLINE void note_growth() noexcept {
     if (TERN_UNLIKELY(soft_limit() != no_limit)) note(heap_.usage());
   }

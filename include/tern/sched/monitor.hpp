@@ -128,7 +128,12 @@ inline bool look_after_caches(scheduler& s, os::nanoseconds now) noexcept {
     if (state == processor_state::lent) continue;
     some = true;
     if (now - p.rest_since < cache_patience) continue;
-    if (p.cache->cached_bytes() < least_flush) {
+    thread_cache* cache = nullptr;
+    {
+      lock_scope hold{schedulers.lock};  // under which it was given one
+      cache = p.cache;
+    }
+    if (cache->cached_bytes() < least_flush) {
       p.flushed_tick = tick;
       continue;
     }
