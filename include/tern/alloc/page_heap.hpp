@@ -27,7 +27,6 @@
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/page_heap_types.hpp>
 #include <tern/alloc/page_map.hpp>
-#include <tern/alloc/page_request.hpp>
 #include <tern/alloc/sanitizer.hpp>
 #include <tern/alloc/span.hpp>
 #include <tern/base/list.hpp>

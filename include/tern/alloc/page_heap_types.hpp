@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <tern/alloc/size_class.hpp>
 #include <tern/alloc/span.hpp>
 
 namespace tern::inline v1::detail {
