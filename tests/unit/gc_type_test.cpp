@@ -291,7 +291,8 @@ TEST(gc_type, what_cannot_hold_a_member_is_pointer_free) {
   EXPECT_EQ(contents_of<fixed>, contents::members);
 }
 
-// Never taken for pointer-free: gc::make of these does not compile (tests/tool/gc_rejected_test.py).
+// Never taken for pointer-free: any word of the first ones may be a member, and gc::make of the others does not compile
+// (tests/tool/gc_rejected_test.py).
 TEST(gc_type, what_cannot_be_seen_through_is_told) {
   using internal::contents;
   using internal::contents_of;
@@ -309,6 +310,61 @@ TEST(gc_type, what_cannot_be_seen_through_is_told) {
   EXPECT_EQ(contents_of<changing>, contents::in_unmanaged_memory);
   auto holds = [link = gc::member<bare>{}] { return link.get(); };
   EXPECT_EQ(contents_of<decltype(holds)>, contents::hidden);
+}
+
+// With a constructor, a destructor and members that nobody tells of.
+class closed {
+ public:
+  explicit closed(std::uint64_t n) : number_{n} {}
+  ~closed() { ++ended; }
+  void keep(bare* first, bare* second) {
+    first_ = first;
+    second_[1] = second;
+  }
+  bare* first() const { return first_; }
+  bare* second() const { return second_[1]; }
+  std::uint64_t number() const { return number_; }
+  static inline std::atomic<int> ended{0};
+
+ private:
+  std::uint64_t number_;
+  gc::member<bare> first_;
+  std::string name_ = "a name that does not fit its object";
+  gc::member<bare> second_[2];
+};
+struct closed_and_more : two {
+  gc::member<bare> third;
+  std::vector<int> numbers;
+};
+
+TEST(gc_type, opaque_classes_keep_what_their_words_lead_to) {
+  static_assert(internal::is_opaque<closed> && internal::is_opaque<closed_and_more>);
+  EXPECT_EQ(bits_of(internal::layout_of<closed>()), sizeof(closed) / 8);
+  gc_test::verified v;
+  gc_test::on_thread([] {
+    closed* c = gc::make<closed>(1);
+    // Numbers that look like something: an object that is dropped, none at all, one outside.
+    closed* liar = gc::make<closed>(reinterpret_cast<std::uintptr_t>(c) + 8);
+    closed_and_more* m = gc::make<closed_and_more>();
+    gc::array<closed_and_more>* all = gc::make_array<closed_and_more>(3000);
+    for (int i = 0; i < 100; ++i) {
+      c->keep(gc::make<bare>(gc::make<bare>()), gc::make<bare>());
+      liar->keep(c->first(), nullptr);
+      m->third = gc::make<bare>(gc::make<bare>());
+      (*all)[2999].third = gc::make<bare>(gc::make<bare>());
+      static_cast<void>(gc::make<closed>(~std::uint64_t{0} >> i % 64));
+      if (i % 40 == 20) gc::collect();
+    }
+    gc::collect();
+    EXPECT_EQ(c->number(), 1u);
+    EXPECT_EQ(c->first()->next->next, nullptr);
+    EXPECT_EQ(c->second()->next, nullptr);
+    EXPECT_EQ(liar->first(), c->first());
+    EXPECT_EQ(m->third->next->next, nullptr);
+    EXPECT_EQ((*all)[2999].third->next->next, nullptr);
+  });
+  gc_test::collect_all();
+  EXPECT_GT(closed::ended.load(), 50);
 }
 
 TEST(gc_type, aggregates_keep_what_their_fields_lead_to) {

@@ -1,5 +1,5 @@
-// What a type of managed objects holds: gc::members, provably none, or something that the collector cannot see, which
-// does not compile.
+// What a type of managed objects holds: gc::members, provably none, any in words that it does not tell, or some that the collector
+// cannot see, which does not compile.
 //
 // Context     Asked at compile time by everything that makes a managed object (type.hpp), and by containers for their
 //             elements.
@@ -16,11 +16,11 @@
 //             6. Other classes of the standard library, and tern's: none if their template's arguments hold none. What
 //                they keep on the C++ heap is not traced, so a vector of members is an error and not just a loss.
 //             7. An aggregate: what its fields hold (fields.hpp).
-//             8. Else a class that hides its fields: an error that says what to do.
-// Rejected    To take 8 for pointer-free: it loses objects without a word.
-//             To scan it conservatively: sound for members, which have the barrier, but a raw pointer in it would seem
-//             to work, until a cycle marks beside a store of one; and each such object would cost a look-up for every
-//             word, and keep what its numbers look like.
+//             8. Else a class that hides its fields (one with a constructor, say), inherits its trace(), or has fields beside those of
+//                bases, or a union: opaque. Each of its words may be a member: the marker looks each up, as those of stacks. It costs
+//                a look-up for each word, and keeps what its numbers look like; trace(), an empty one too, or is_pointer_free ends that.
+// Rejected    To take 8 for pointer-free: it loses objects without a word. To let it not compile: a class with a destructor and a number
+//             is among them. A raw pointer in one is not sound by this: no barrier tells the marker of a store beside it.
 //             To leave rule 6 out: nobody could hold a std::string in a managed object.
 // Limits      Raw storage that members are placed into by hand (a small vector of one's own) is bytes by rule 4; the
 //             verifier names what such words lead to (verifier.hpp).
@@ -66,11 +66,13 @@ namespace detail::gc {
 enum class contents : std::uint8_t {
   none,
   members,
-  hidden,                 // a class that is no aggregate
-  in_union,               // which one is there depends on data
+  // Opaque: any word may be a member.
+  hidden,           // a class that is no aggregate
+  in_union,         // which one is there depends on data
+  inherited_trace,  // trace() names the base's members alone
+  data_in_bases,    // next to fields, or more than one
+  // Errors.
   in_unmanaged_memory,    // members in a container or smart pointer of the standard library
-  inherited_trace,        // trace() names the base's members alone
-  data_in_bases,          // next to fields, or more than one
   reference,              // a field
   uncounted,              // a field neither takes {} nor converts
   too_many,               // fields
@@ -247,6 +249,10 @@ consteval auto find_contents() {
 template <class T>
 inline constexpr contents contents_of = contents_finding<T>::value;
 
+template <class T>
+inline constexpr bool is_opaque =
+    contents_of<T> >= contents::hidden && contents_of<T> < contents::in_unmanaged_memory;
+
 // A type with members: the visitor takes it.
 template <class T>
 concept has_members = contents_of<T> == contents::members;
@@ -259,22 +265,10 @@ concept has_visible_fields = has_members<T> && std::is_class_v<T> && !::tern::gc
 // Does not compile where the collector cannot see what a T holds. `Culprit` is named in the compiler's message.
 template <contents C, class Culprit>
 struct requires_visible_contents {
-  static_assert(
-      C != contents::hidden,
-      "gc: the collector cannot look into this class (Culprit): give it trace(), an empty one if it holds no "
-      "gc::member, or declare gc::is_pointer_free for it");
-  static_assert(C != contents::in_union,
-                "gc: which member of this union (Culprit) is there depends on data: hold it elsewhere");
   static_assert(C != contents::in_unmanaged_memory,
                 "gc: a gc::member in this class of the standard library (Culprit) would lie on the C++ heap, "
                 "or come and go, "
                 "unseen: use gc::vector, gc::hash_map or gc::make_array");
-  static_assert(C != contents::inherited_trace,
-                "gc: this class (Culprit) inherits trace(), which does not name what it adds: give it a "
-                "trace() of its own");
-  static_assert(
-      C != contents::data_in_bases,
-      "gc: the fields of this aggregate (Culprit) cannot be told from those of its bases: give it trace()");
   static_assert(C != contents::reference,
                 "gc: a field is a reference: give the class trace(), or hold a pointer");
   static_assert(

@@ -202,7 +202,7 @@ concept manageable = std::is_object_v<T> && !std::is_array_v<T> && !std::is_cons
 /// Makes a T that lives until no stack, handle or member leads to it. O(1) amortised; may help the collector for a bounded
 /// time. A destructor that is not trivial runs once, on a thread of the collector's (set_destructor_executor() changes
 /// that), in no particular order: it must not touch other managed objects. Throws std::bad_alloc after a collection did not
-/// help, and what T's constructor throws. Does not compile where the collector cannot see what a T holds (contents.hpp).
+/// help, and what T's constructor throws. Does not compile where a T holds members where the collector cannot see them (contents.hpp).
 /// A plain thread becomes attached at its first call and stays so until it exits.
 template <manageable T, class... Args>
 TERN_ALWAYS_INLINE T* make(Args&&... args) {

@@ -148,7 +148,7 @@ class marker {
     return true;
   }
 
-  // An array, from an index on, or an object with members beyond its first 64 words. By value: the caller's stays in registers.
+  // An array, from an index on, or an object with members beyond its first 64 words, or in no known place. By value: the caller's stays in registers.
   TERN_NOINLINE static top scan_complex(top stack, std::uintptr_t object, std::size_t from) noexcept {
     const span* const s = span_of(object);
     if (s->kind_of->is_array)
@@ -191,10 +191,19 @@ class marker {
   }
 
   static void scan_unit(top& stack, const layout& unit, std::uintptr_t object) noexcept {
+    if (!unit.is_exact) return scan_opaque(stack, unit, object);
     const auto* slots = reinterpret_cast<const std::uintptr_t*>(object);
     for (std::size_t w = 0; w < unit.words; ++w, slots += 64)
       for (std::uint64_t bits = unit.bits[w]; bits != 0; bits &= bits - 1)
         push_member(stack, slots + std::countr_zero(bits));
+  }
+
+  // What is no pointer to an object is dropped when it leaves the window, as what a stack has given.
+  static void scan_opaque(top& stack, const layout& unit, std::uintptr_t object) noexcept {
+    const auto* slots = reinterpret_cast<const std::uintptr_t*>(object);
+    for (std::size_t w = 0; w < unit.bytes / 8; ++w)
+      if (const std::uintptr_t value = opaque_word(slots + w); span_of(value) != nullptr)
+        stack.push(value & ~std::uintptr_t{7});
   }
 
   static void scan_array(top& stack, const shape& k, std::uintptr_t object, std::size_t cell_bytes,

@@ -107,7 +107,7 @@ class span : public span_base {
     cells = s.cells;
     reciprocal = s.reciprocal;
     cell_bytes = s.is_large() ? bytes() : s.cell_bytes;
-    scans_inline = !s.has_members() || (!s.is_array && s.unit.words == 1);
+    scans_inline = !s.has_members() || (!s.is_array && s.unit.words == 1 && s.unit.is_exact);
     inline_members = scans_inline && s.has_members() ? s.unit.bits[0] : 0;
     is_zero = zeroed;
     destroying = destroy_state::none;

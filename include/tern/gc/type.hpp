@@ -8,7 +8,7 @@
 //                an aggregate and the elements of arrays, pairs, tuples and optionals. trace() must not depend on data.
 //             2. shape_table::intern() finds or adds the shape under a lock; the number is kept in a word for each T.
 //             A type without trace() is never taken for pointer-free unless that is proven or declared (contents.hpp):
-//             else it does not compile.
+//             a class that cannot be looked into counts as if each of its words were a member, and is scanned as stacks are.
 // Invariants  I1 a shape never changes, but for the names of its types, and never goes away once its number is known.
 //             I2 number 0 is no shape: a mutator's bin 0 stays empty for ever, so that the fast path needs no test for
 //                it.
@@ -155,6 +155,7 @@ struct layout {
   std::size_t bytes = 0;  // of the type
   std::size_t words = 0;  // of bits, without trailing zero words
   const std::uint64_t* bits = nullptr;
+  bool is_exact = true;  // else any word may be a member: all bits are set
 
   bool has_members() const noexcept { return words != 0; }
   // Whether a member lies at the offset, which is less than `bytes`.
@@ -163,7 +164,8 @@ struct layout {
     return offset % 8 == 0 && word / 64 < words && (bits[word / 64] >> (word % 64) & 1) != 0;
   }
   bool operator==(const layout& o) const noexcept {
-    return bytes == o.bytes && words == o.words && (words == 0 || std::memcmp(bits, o.bits, words * 8) == 0);
+    return bytes == o.bytes && words == o.words && is_exact == o.is_exact &&
+           (words == 0 || std::memcmp(bits, o.bits, words * 8) == 0);
   }
 };
 
@@ -302,23 +304,35 @@ TERN_NO_SANITIZE TERN_NOINLINE void record_members(const void* storage, ::tern::
     v(*static_cast<const T*>(storage));
 }
 
+// Words of bits for a type of so many bytes, zeroed. Throws std::bad_alloc.
+inline std::uint64_t* new_bits(std::size_t words) {
+  void* const p = metadata.allocate(words * 8);
+  if (p == nullptr) throw std::bad_alloc{};
+  return static_cast<std::uint64_t*>(p);
+}
+
 template <class T>
 layout record_layout() {
   static_assert(is_visible<T>);
+  static_assert(contents_of<T> == contents::none || sizeof(T) <= std::size_t{1} << 20,
+                "a managed type of more than 1 MiB: use gc::make_array");
   layout result;
   result.bytes = sizeof(T);
-  if constexpr (has_members<T>) {
-    static_assert(sizeof(T) <= std::size_t{1} << 20, "a managed type of more than 1 MiB: use gc::make_array");
-    const std::size_t words = (sizeof(T) / 8 + 63) / 64;
-    void* memory = metadata.allocate(words * 8);
+  const std::size_t words = (sizeof(T) / 8 + 63) / 64;
+  if constexpr (is_opaque<T>) {
+    std::uint64_t* const bits = new_bits(words);
+    for (std::size_t w = 0; w < sizeof(T) / 8; ++w) bits[w / 64] |= std::uint64_t{1} << (w % 64);
+    result.bits = bits;
+    result.words = words;
+    result.is_exact = false;
+  } else if constexpr (has_members<T>) {
     void* storage = ::operator new(sizeof(T), std::align_val_t{alignof(T)});
     struct release {
       void* p;
       ~release() { ::operator delete(p, std::align_val_t{alignof(T)}); }
     } keep{storage};
-    if (memory == nullptr) throw std::bad_alloc{};
+    std::uint64_t* const bits = new_bits(words);
     std::memset(storage, 0, sizeof(T));
-    auto* bits = static_cast<std::uint64_t*>(memory);
     ::tern::gc::visitor v{storage, sizeof(T), bits};
     record_members<T>(storage, v);
     result.bits = bits;

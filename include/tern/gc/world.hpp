@@ -91,7 +91,8 @@ void for_each_live_object(F&& f) noexcept {
   });
 }
 
-// Calls f(slot) for each member of an object: const std::uintptr_t*.
+// Calls f(slot) for each member of an object, const std::uintptr_t*, or, where its type does not tell them, for each word: what holds there
+// for members holds for what leads to an object.
 template <class F>
 void for_each_member(object_ref o, F&& f) noexcept {
   const shape& k = *o.where->kind_of;
