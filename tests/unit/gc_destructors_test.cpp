@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -127,20 +128,28 @@ TEST_F(gc_destructors, waiting_for_them_waits_for_batches_too) {
 
 // Whoever sets an executor may then drop what the former one used.
 TEST_F(gc_destructors, the_former_executor_is_not_called_any_more) {
-  for (int round = 0; round < 50; ++round) {
-    std::atomic<bool> is_there{true};
-    gc::set_destructor_executor([&is_there](gc::destructor_batch b) {
-      b();
-      std::this_thread::yield();
-      EXPECT_TRUE(is_there);
-    });
-    make_garbage(100);
-    gc::collect();
+  std::atomic<bool> is_inside{false};
+  std::atomic<bool> may_leave{false};
+  std::atomic<bool> has_left{false};
+  gc::set_destructor_executor([&](gc::destructor_batch b) {
+    b();
+    is_inside = true;
+    while (!may_leave) std::this_thread::yield();
+    has_left = true;
+  });
+  make_garbage(100);
+  gc::collect();
+  EXPECT_TRUE(tern_test::comes_true([&] { return is_inside.load(); }));
+  std::thread setter{[&] {
     gc::set_destructor_executor({});
-    is_there = false;
-  }
+    EXPECT_TRUE(has_left);
+  }};
+  // Time for a setter that does not wait.
+  std::this_thread::sleep_for(std::chrono::milliseconds{20});
+  may_leave = true;
+  setter.join();
   gc::wait_for_destructors();
-  EXPECT_EQ(buried, 5000);
+  EXPECT_EQ(buried, 100);
 }
 
 }  // namespace
