@@ -20,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include <tern/alloc/root_ranges.hpp>
 #include <tern/base/debug_options.hpp>
@@ -79,12 +80,13 @@ class collector {
     for (unsigned tries = 0;; ++tries) {
       const std::uint32_t seen = state.ack_word.load(memory_order_acquire);  // pairs-with: wake_collector()
       if (all_acked(n, keep)) break;
-      if (tries < 64) {
+      const bool at_once = testing.signal_at_once.load(memory_order_relaxed);
+      if (tries < 64 && !at_once) {
         spin_pause();
         continue;
       }
       const os::nanoseconds now = os::now();
-      if (now - last_kick > 2'000'000) {
+      if (at_once || now - last_kick > late_after) {
         last_kick = now;
         kick_late(n);
       }
@@ -120,8 +122,12 @@ class collector {
     return all;
   }
 
-  // Mutators that are late: processors that sleep since before the hooks were installed are woken once; plain threads get a signal.
+  static constexpr os::nanoseconds late_after = 2'000'000;
+
+  // Mutators that are late: processors that sleep since before the hooks were installed are woken once; those that run a fiber, and plain
+  // threads, get a signal.
   static void kick_late(std::uint64_t n) noexcept;
+  static void name_interrupted() noexcept;
 
   void run() noexcept {
     for (;;) {
@@ -145,6 +151,7 @@ class collector {
                     memory_order_seq_cst);  // pairs-with: request_cycle()
     heap_before_ = s.heap_bytes.load(memory_order_relaxed);
     rounds_ = 0;
+    rescued_ = 0;
     barrier_on();
     mark_from_roots();
     mark_to_the_end();
@@ -203,7 +210,14 @@ class collector {
     if (round != first) return;
 #endif
     const auto scan = [&](fiber& f) noexcept {
-      scan_of(f).scan_saved(round, first, [&]() noexcept { scan_saved_stack(self_, f); });
+      scan_of(f).scan_saved(
+          round, first, [&]() noexcept { scan_saved_stack(self_, f); },
+          [&]() noexcept { return is_exposed(f); },
+          [&]() noexcept {
+            scan_saved_stack(exposed_, f);
+            // More than a chunk of one stack goes to the marker at once, and is not told of.
+            if (exposed_.buffer != nullptr) found_exposed_[0].push(std::exchange(exposed_.buffer, nullptr));
+          });
     };
     // The stacks of those that come next are on their way to the cache: each lies on pages of its own, and is cold.
     constexpr unsigned ahead = 8;
@@ -235,11 +249,43 @@ class collector {
     }
   }
 
-  std::uint64_t sum() const noexcept { return greyed_sum() + self_.greyed.load(memory_order_relaxed); }
+  std::uint64_t sum() const noexcept {
+    return greyed_sum() + self_.greyed.load(memory_order_relaxed) +
+           exposed_.greyed.load(memory_order_relaxed);
+  }
+
+  // What was found in frames of fibers that wait for others, two rounds ago. What somebody has shaded as he should was handed over by an ack
+  // since then, and is marked now. What is not is nobody's: it is kept, and told of. Requires: drained.
+  void judge_exposed() noexcept {
+    std::uint64_t kept = 0;
+    {
+      lock_scope hold{state.mark_lock};
+      for (grey_chunk* c = found_exposed_[1].take_all(); c != nullptr;) {
+        for (std::uint32_t i = 0; i < c->count; ++i) {
+          const object_ref o = object_at(c->words[i]);
+          if (!o || o.where->is_marked(o.index)) continue;
+          ++kept;
+          marker::push(c->words[i]);
+        }
+        grey_chunk* next = c->next;
+        grey_chunks.give(c);
+        c = next;
+      }
+    }
+    for (grey_chunk* c = found_exposed_[0].take_all(); c != nullptr;) {
+      grey_chunk* next = c->next;
+      found_exposed_[1].push(c);
+      c = next;
+    }
+    if (kept == 0) return;
+    rescued_ += kept;
+    drain();
+  }
 
   void mark_to_the_end() noexcept {
     for (;;) {
       drain();
+      judge_exposed();
       round_rule rule;
       rule.begin(sum());
       handshake(handshake_kind::round);
@@ -249,7 +295,8 @@ class collector {
       const auto may_end = [&]() noexcept {
         lock_scope hold{state.mark_lock};
         const std::uint64_t now = sum();  // under the lock: a quantum counts what it marked at its end
-        return rule.may_end(now, marker::is_empty());
+        return rule.may_end(
+            now, marker::is_empty() && found_exposed_[0].is_empty() && found_exposed_[1].is_empty());
       };
       if (!may_end()) continue;
       lock_scope weak{weak_lock};
@@ -335,6 +382,9 @@ class collector {
 
  private:
   mutator self_;
+  mutator exposed_;                             // notes of frames that others may have written to
+  grey_exchange<grey_chunk> found_exposed_[2];  // of the last round, of the one before
+  std::uint64_t rescued_ = 0;                   // in this cycle
   os::nanoseconds cycle_begin_ = 0;
   os::nanoseconds mark_end_ = 0;
   std::size_t heap_before_ = 0;

@@ -157,6 +157,7 @@ struct statistics {
   std::uint64_t handshakes = 0;
   std::uint64_t handshake_ns = 0;
   std::uint64_t handshake_max_ns = 0;  ///< request to last acknowledgement
+  std::uint64_t interruptions = 0;     ///< acknowledgements by signal, of threads and fibers that computed
   std::uint64_t stack_scans = 0;
   std::uint64_t stack_scan_max_ns = 0;
   std::uint64_t assists = 0;
@@ -180,6 +181,8 @@ struct statistics {
   std::uint64_t suspects_in_objects =
       0;  ///< the same for words of managed objects that their types do not name
   std::uint64_t suspects_in_blocks = 0;  ///< and of unmanaged memory: see testing::verify_unmanaged_memory
+  std::uint64_t rescued =
+      0;  ///< objects that were kept only by a store into a waiting fiber's frame: forbidden, see gc/README.md
 };
 
 inline statistics read_statistics() noexcept {
@@ -198,6 +201,7 @@ inline statistics read_statistics() noexcept {
   s.handshakes = get(c.handshakes);
   s.handshake_ns = get(c.handshake_ns);
   s.handshake_max_ns = get(c.handshake_max_ns);
+  s.interruptions = get(c.interruptions);
   s.stack_scans = get(c.stack_scans);
   s.stack_scan_max_ns = get(c.stack_scan_max_ns);
   s.assists = get(c.assists);
@@ -222,6 +226,7 @@ inline statistics read_statistics() noexcept {
   s.suspects = get(c.suspects);
   s.suspects_in_objects = get(c.suspects_in_objects);
   s.suspects_in_blocks = get(c.suspects_in_blocks);
+  s.rescued = get(c.rescued);
   return s;
 }
 
@@ -237,13 +242,13 @@ inline std::string to_string(const statistics& s) {
       "\n"
       "gc: allocated=%" PRIu64 " freed=%" PRIu64 " destroyed=%" PRIu64 " handles=%" PRIu64 " weak=%" PRIu64
       "\n"
-      "gc: handshakes=%" PRIu64 " mean=%.3fus max=%.3fus stack_scans=%" PRIu64 " max=%.3fus assists=%" PRIu64
-      " max=%.3fus brakes=%" PRIu64 "\n",
+      "gc: handshakes=%" PRIu64 " mean=%.3fus max=%.3fus interruptions=%" PRIu64 " stack_scans=%" PRIu64
+      " max=%.3fus assists=%" PRIu64 " max=%.3fus brakes=%" PRIu64 "\n",
       s.cycles, s.rounds, static_cast<double>(s.mark_ns) / 1e6, static_cast<double>(s.sweep_ns) / 1e6,
       s.live_bytes, s.heap_bytes, s.goal_bytes, s.trigger_bytes, s.mapped_bytes, s.live_objects,
       s.allocated_bytes, s.freed_bytes, s.destroyed, s.handles, s.weak_references, s.handshakes,
       s.handshakes == 0 ? 0.0 : static_cast<double>(s.handshake_ns) / 1e3 / static_cast<double>(s.handshakes),
-      static_cast<double>(s.handshake_max_ns) / 1e3, s.stack_scans,
+      static_cast<double>(s.handshake_max_ns) / 1e3, s.interruptions, s.stack_scans,
       static_cast<double>(s.stack_scan_max_ns) / 1e3, s.assists, static_cast<double>(s.assist_max_ns) / 1e3,
       s.brakes);
   return text;
@@ -278,11 +283,20 @@ TERN_COLD inline void collector::report() noexcept {
   const std::uint64_t objects = state.marked.load(memory_order_relaxed) - state.marked_objects_at_start;
   bump(c.cycles);
   bump(c.rounds, rounds_);
+  bump(c.rescued, rescued_);
   bump(c.mark_ns, static_cast<std::uint64_t>(mark_end_ - cycle_begin_));
   bump(c.sweep_ns, static_cast<std::uint64_t>(end - mark_end_));
   c.live_bytes.store(live_, memory_order_relaxed);  // relaxed, both: statistics
   c.live_objects.store(objects, memory_order_relaxed);
   if (!is_traced()) return;
+  name_interrupted();
+  if (rescued_ != 0)
+    std::fprintf(
+        stderr,
+        "gc: %" PRIu64
+        " objects only a waiting fiber's frame led to, by a store through a reference into it: make that a "
+        "gc::member or a gc::handle\n",
+        rescued_);
   std::fprintf(stderr,
                "gc %" PRIu64 ": mark %.3f ms, sweep %.3f ms, %u rounds, %" PRIu64
                " objects marked, heap %zu -> %zu KiB, goal %zu KiB, "

@@ -31,18 +31,14 @@ inline void destroy_doomed_cells(span& s) noexcept {
   const bool poison_dead = testing.poison_freed.load(memory_order_relaxed);
   for (unsigned g = 0; g < s.used_groups(); ++g) {
     bit_group& b = s.bits[g];
-    // Two statements, in this order: an object that is alive has its allocated bit, set before its constructed one.
-    const std::uint64_t constructed =
-        b.constructed.load(memory_order_acquire);  // pairs-with: set_constructed()
-    std::uint64_t due = constructed & ~b.allocated.load(memory_order_acquire);
+    std::uint64_t due = b.doomed();
     const auto count = static_cast<std::uint64_t>(std::popcount(due));
     for (; due != 0; due &= due - 1) {
       const std::uint32_t i = g * 64 + static_cast<std::uint32_t>(std::countr_zero(due));
       void* object = reinterpret_cast<void*>(s.cell(i));
       k.destroy(object);
       if (poison_dead) std::memset(object, poison_byte, s.cell_bytes);
-      b.constructed.fetch_and(~span::mask(i),
-                              memory_order_release);  // pairs-with: free_cells(); the cell may be reused now
+      b.end_of(span::mask(i));
     }
     // relaxed: a statistic, of whoever runs destructors.
     if (count != 0) state.counters.destroyed.fetch_add(count, memory_order_relaxed);

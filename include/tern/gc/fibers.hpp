@@ -62,6 +62,7 @@ inline void hook_acquire(processor& p) noexcept {
   mutator* const known = mutator_of(p);
   if (known == nullptr) return;  // as above
   mutator& m = *known;
+  const runtime_scope in{m};
   take_port(m);
   if (TERN_UNLIKELY(world_stopped.load(memory_order_relaxed) != 0))
     poll(m);  // attached while the verifier looks
@@ -79,7 +80,23 @@ inline void hook_acquire(processor& p) noexcept {
 }
 
 inline void hook_safepoint(processor& p) noexcept {
-  if (mutator* m = mutator_of(p)) poll(*m);
+  mutator* m = mutator_of(p);
+  if (m == nullptr) return;
+  const runtime_scope in{*m};
+  poll(*m);
+}
+
+// Whether other fibers may have references into the frames of this one, which is saved and claimed. Debug builds take that of all.
+inline bool is_exposed([[maybe_unused]] const fiber& f) noexcept {
+#if TERN_GC_WITHOUT_EXPOSED_FRAMES
+  return false;
+#elif TERN_DEBUG_LEVEL >= 2
+  return true;
+#else
+  const char* what =
+      fiber::text_of(f.wait_what.load(memory_order_relaxed));  // relaxed: it was set before the park
+  return what == join_wait || what == nursery_wait;
+#endif
 }
 
 inline bool hook_try_resume(processor& p, fiber& f) noexcept {
@@ -96,7 +113,7 @@ inline void hook_fiber_start(processor&, fiber&) noexcept {}
 
 inline void hook_crossing(const void* words, std::size_t bytes) noexcept {
   if (!is_barrier_on()) return;
-  mutator* m = current_mutator_if_any();
+  mutator* m = own_mutator_if_any();
   auto f = [m](std::uintptr_t w) noexcept {
     if (m != nullptr)
       shade_word(*m, w);

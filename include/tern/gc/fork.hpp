@@ -41,7 +41,7 @@ inline constinit forking_thread forker;
 
 inline void before_fork() noexcept {
   // A signal handler that acknowledged in this thread's name would wait for locks that the thread itself holds.
-  mutator* const self = current_mutator_if_any();
+  mutator* const self = own_mutator_if_any();
   const bool outer = self != nullptr && self->in_runtime.load(memory_order_relaxed);
   if (self != nullptr) self->in_runtime.store(true, memory_order_relaxed);  // relaxed: as in runtime_scope
   asm volatile("" ::: "memory");

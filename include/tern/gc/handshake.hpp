@@ -163,36 +163,49 @@ class grey_exchange {
   typename Atomics::template atomic<Chunk*> head_{nullptr};
 };
 
-// A fiber's word: the round in which its stack was last known clean of white, and whether it ran since.
+// A fiber's word: the round in which its stack was last known clean of white, and whether it ran since. Exposed: it was found waiting for
+// other fibers that may have references into its frames.
 struct scan_stamp {
   std::uint64_t round = 0;
   bool ran = false;
+  bool exposed = false;
 
-  static scan_stamp decode(std::uint64_t w) noexcept { return {w >> 1, (w & 1) != 0}; }
-  std::uint64_t encode() const noexcept { return round << 1 | (ran ? 1u : 0u); }
+  static scan_stamp decode(std::uint64_t w) noexcept { return {w >> 2, (w & 1) != 0, (w & 2) != 0}; }
+  std::uint64_t encode() const noexcept { return round << 2 | (exposed ? 2u : 0u) | (ran ? 1u : 0u); }
 };
 
 // The stack of one fiber against its resume. Fiber names the values of State, the fiber's stack_state; Word holds a scan_stamp
 // and is written by whoever holds the fiber: its processor, or the collector while claimed.
 //               saved --resume_checked()--> claimed --> on_cpu          (processor)
 //               saved --scan_saved()--> claimed --> saved               (collector)
+// Another fiber's frame. No fiber may store a managed pointer through a reference into a frame of another one: A was scanned and is parked,
+// B writes W there, drops it, and is scanned: nothing has greyed W (modelled). A program that does so all the same is saved where it is
+// most likely to: A waits for its children, or for a fiber to end. Such a fiber counts as exposed, and is looked at in every round, after the
+// acks, and at its resume: B either has W on its own stack when that is scanned, and W counts, or has written it before. So a
+// round that finds nothing leaves no white in A. What is found so is marked and told of.
 template <class Fiber, class State, class Word, class Atomics = native_atomics>
 class fiber_scan {
  public:
   fiber_scan(State& stack_state, Word& word) noexcept : state_{stack_state}, word_{word} {}
 
   // Collector, R3. `first_round` is this cycle's. scan() is called while nobody can resume the fiber. Returns when the fiber was
-  // scanned or needs no scan, or its slot is free.
-  template <class Scan>
-  void scan_saved(std::uint64_t round, std::uint64_t first_round, Scan&& scan) noexcept {
+  // scanned or needs no scan, or its slot is free. is_exposed() is asked meanwhile; scan_exposed() is called for a clean stack that may
+  // have been written to.
+  template <class Scan, class IsExposed, class ScanExposed>
+  void scan_saved(std::uint64_t round, std::uint64_t first_round, Scan&& scan, IsExposed&& is_exposed,
+                  ScanExposed&& scan_exposed) noexcept {
     // acquire pairs-with: the store of `free` at the fiber's end; else what was counted when it was last resumed may be missed. A fiber
     // that lives tells of that by its stamp.
-    while (state_.load(memory_order_acquire) != free_ && needs_scan(load(), round, first_round)) {
+    while (state_.load(memory_order_acquire) != free_ &&
+           (needs_scan(load(), round, first_round) || needs_look(load(), round))) {
       if (try_claim()) {
         // Again: it may have run and stopped between the look and the claim.
-        if (needs_scan(load(), round, first_round)) {
+        if (const scan_stamp s = load(); needs_scan(s, round, first_round)) {
           scan();
-          store({round, false});
+          store({round, false, is_exposed()});
+        } else if (needs_look(s, round)) {
+          scan_exposed();
+          store({round, false, true});
         }
         state_.store(saved_, memory_order_release);  // pairs-with: the claim of a resume
         return;
@@ -201,6 +214,11 @@ class fiber_scan {
       // round must not be judged. All processors have acked this round, so the stamp comes soon.
       Atomics::pause();
     }
+  }
+
+  template <class Scan>
+  void scan_saved(std::uint64_t round, std::uint64_t first_round, Scan&& scan) noexcept {
+    scan_saved(round, first_round, scan, [] { return false; }, [] {});
   }
 
   // Processor that is about to resume the fiber; acked_round is the last round that it acked, first_round this cycle's.
@@ -222,7 +240,7 @@ class fiber_scan {
       store({s.round, true});
       return;
     }
-    const bool clean = !s.ran && s.round >= first_round;
+    const bool clean = !s.ran && !s.exposed && s.round >= first_round;
     // A clean fiber holds nothing white at this moment, without a scan.
     if (!clean) scan();
     store({acked_round, true});
@@ -236,6 +254,7 @@ class fiber_scan {
     if (s.round >= round) return false;
     return s.ran || s.round < first_round;
   }
+  static bool needs_look(scan_stamp s, std::uint64_t round) noexcept { return s.exposed && s.round < round; }
   // acquire pairs-with: store(); who reads a stamp must also see what the scan before it counted (found by tests/model).
   scan_stamp load() const noexcept { return scan_stamp::decode(word_.load(memory_order_acquire)); }
   void store(scan_stamp s) noexcept { word_.store(s.encode(), memory_order_release); }

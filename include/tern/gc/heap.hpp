@@ -121,16 +121,7 @@ inline sweep_result sweep_span(span& s) noexcept {
   const bool poison_dead =
       testing.poison_freed.load(memory_order_relaxed);  // relaxed: set before the test's first object
   for (unsigned g = 0; g < s.used_groups(); ++g) {
-    bit_group& b = s.bits[g];
-    // relaxed, all: marking is over, the handshakes ordered every bit before this.
-    const std::uint64_t allocated = b.allocated.load(memory_order_relaxed);
-    const std::uint64_t live =
-        allocated & (b.mark.load(memory_order_relaxed) | b.born.load(memory_order_relaxed));
-    const std::uint64_t dead = allocated & ~live;
-    b.mark.store(0, memory_order_relaxed);
-    b.born.store(0, memory_order_relaxed);
-    const std::uint64_t due = b.constructed.load(memory_order_relaxed) & ~live;
-    if (dead != 0) b.allocated.store(live, memory_order_relaxed);
+    const auto [live, dead, due] = s.bits[g].sweep();
     if (due != 0) any_doomed = true;
     if (poison_dead)
       for (std::uint64_t d = dead & ~due; d != 0; d &= d - 1) {

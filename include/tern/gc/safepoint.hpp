@@ -203,7 +203,7 @@ inline void serve_idle(mutator& m, std::uint64_t number) noexcept {
   m.port.set_acked(number);
 }
 
-// A plain thread's signal handler leaves a mutator alone that is inside one of these.
+// A signal handler leaves a mutator alone that is inside one of these.
 class runtime_scope {
  public:
   explicit runtime_scope(mutator& m) noexcept : m_{m}, outer_{m.in_runtime.load(memory_order_relaxed)} {

@@ -1,15 +1,7 @@
 // Spans of managed cells, their side bits, and the way from a word to an object.
 //
 // Context     Objects carry no header: what the collector knows of a cell lies here, off to the side.
-// Structure   Four words for each 64 cells, next to each other, since they are read together:
-//               mark         reached in this cycle. Written by whoever holds the mark lock, during marking; cleared by sweep
-//               born         allocated while marking, so live in this cycle and never scanned. Written by the span's holder
-//               allocated    may be looked up. Written by the holder (a whole run at once) and by sweep
-//               constructed  its destructor must run. Set after the constructor, cleared by the destructor's executor
-//             cell states:  free         !allocated !constructed
-//                           in a run     allocated, still zero     (the holder hands it out without touching the bits)
-//                           live         allocated (constructed)
-//                           doomed       !allocated constructed    (swept; no word finds it any more, its destructor is due)
+// Structure   Four words for each 64 cells, next to each other, since they are read together: cell_bits.hpp.
 //             span states:  held by a mutator (on no list) | partial, full, pending, unswept (shape's lists) | being swept
 // Invariants  I1 epoch == the heap's epoch: mark and born are of the running cycle, or clear. Else sweep is due.
 //             I2 a cell that is not free is never handed out; a doomed cell becomes free only by its destructor.
@@ -23,18 +15,14 @@
 #include <cstdint>
 
 #include <tern/alloc/page_heap.hpp>
+#include <tern/gc/cell_bits.hpp>
 #include <tern/gc/type.hpp>
 
 namespace tern::inline v1::detail::gc {
 
 inline constexpr span_kind managed_kind = span_kind::client;
 
-struct bit_group {
-  atomic<std::uint64_t> mark;
-  atomic<std::uint64_t> born;
-  atomic<std::uint64_t> allocated;
-  atomic<std::uint64_t> constructed;
-};
+using bit_group = cell_bits<>;
 
 enum class destroy_state : std::uint8_t { none, queued, running, running_queued };
 
@@ -66,40 +54,18 @@ class span : public span_base {
   }
   bit_group& group(std::uint32_t index) noexcept { return bits[index / 64]; }
 
-  bool is_allocated(std::uint32_t i) noexcept {
-    return (group(i).allocated.load(memory_order_acquire) & mask(i)) != 0;  // pairs-with: span_run::take()
-  }
-  // relaxed: mark under the mark lock or as a hint (a stale clear bit greys an object twice, which costs time only); born is
-  // the holder's, and everybody else reads it after a handshake or as a hint.
-  bool is_marked(std::uint32_t i) noexcept {
-    const bit_group& g = group(i);
-    return ((g.mark.load(memory_order_relaxed) | g.born.load(memory_order_relaxed)) & mask(i)) != 0;
-  }
-  // Requires: the mark lock. False when it was marked or born before.
-  TERN_ALWAYS_INLINE bool mark_locked(std::uint32_t i) noexcept {
-    bit_group& g = group(i);
-    const std::uint64_t marks =
-        g.mark.load(memory_order_relaxed);  // relaxed: written under the mark lock only
-    if (((marks | g.born.load(memory_order_relaxed)) & mask(i)) != 0) return false;
-    g.mark.store(marks | mask(i), memory_order_relaxed);
-    return true;
-  }
-  void set_constructed(std::uint32_t i) noexcept {
-    // RMW: the executor clears other bits of the word. release pairs-with: the executor; else it destroys a half-built object.
-    group(i).constructed.fetch_or(mask(i), memory_order_release);
-  }
+  TERN_ALWAYS_INLINE bool is_allocated(std::uint32_t i) noexcept { return group(i).is_allocated(mask(i)); }
+  TERN_ALWAYS_INLINE bool is_marked(std::uint32_t i) noexcept { return group(i).is_marked(mask(i)); }
+  // Requires: the mark lock.
+  TERN_ALWAYS_INLINE bool mark_locked(std::uint32_t i) noexcept { return group(i).mark_locked(mask(i)); }
+  void set_constructed(std::uint32_t i) noexcept { group(i).add_constructed(mask(i)); }
 
   // Bits of the cells that exist in group g.
   std::uint64_t valid_cells(unsigned g) const noexcept {
     const std::uint32_t left = cells - g * 64;
     return left >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
   }
-  std::uint64_t free_cells(unsigned g) noexcept {
-    // relaxed: allocated is the holder's, who asks; a constructed bit that is cleared meanwhile is seen next time.
-    return ~(bits[g].allocated.load(memory_order_relaxed) | bits[g].constructed.load(memory_order_acquire)) &
-           valid_cells(
-               g);  // acquire pairs-with: the executor; else the cell's zeroing could precede its destructor
-  }
+  std::uint64_t free_cells(unsigned g) noexcept { return bits[g].free_cells() & valid_cells(g); }
 
   // Requires: the page heap's lock, before the span can be found.
   void init(shape& s, std::uint64_t current_epoch) noexcept {
@@ -112,12 +78,7 @@ class span : public span_base {
     is_zero = zeroed;
     destroying = destroy_state::none;
     epoch.store(current_epoch, memory_order_relaxed);  // relaxed: published by the map entry
-    for (unsigned g = 0; g < used_groups(); ++g) {
-      bits[g].mark.store(0, memory_order_relaxed);
-      bits[g].born.store(0, memory_order_relaxed);
-      bits[g].allocated.store(0, memory_order_relaxed);
-      bits[g].constructed.store(0, memory_order_relaxed);
-    }
+    for (unsigned g = 0; g < used_groups(); ++g) bits[g].clear();
   }
 };
 
@@ -163,24 +124,13 @@ inline cell_run find_run(span& s, std::uint32_t from) noexcept {
 }
 
 inline void set_allocated(span& s, cell_run r) noexcept {
-  for_bit_range(r.first, r.last, [&](unsigned g, std::uint64_t m) noexcept {
-    // relaxed load: the holder is the only writer. release pairs-with: is_allocated(); the run is zeroed before.
-    s.bits[g].allocated.store(s.bits[g].allocated.load(memory_order_relaxed) | m, memory_order_release);
-  });
+  for_bit_range(r.first, r.last, [&](unsigned g, std::uint64_t m) noexcept { s.bits[g].add_allocated(m); });
 }
 inline void set_born(span& s, cell_run r) noexcept {
-  for_bit_range(r.first, r.last, [&](unsigned g, std::uint64_t m) noexcept {
-    s.bits[g].born.store(s.bits[g].born.load(memory_order_relaxed) | m,
-                         memory_order_relaxed);  // relaxed: see is_marked()
-  });
+  for_bit_range(r.first, r.last, [&](unsigned g, std::uint64_t m) noexcept { s.bits[g].add_born(m); });
 }
-// What was not handed out of a run is free again.
 inline void clear_run(span& s, cell_run r) noexcept {
-  for_bit_range(r.first, r.last, [&](unsigned g, std::uint64_t m) noexcept {
-    // relaxed, all: the holder's; no object lives there, so it does not matter what a look-up sees.
-    s.bits[g].allocated.store(s.bits[g].allocated.load(memory_order_relaxed) & ~m, memory_order_relaxed);
-    s.bits[g].born.store(s.bits[g].born.load(memory_order_relaxed) & ~m, memory_order_relaxed);
-  });
+  for_bit_range(r.first, r.last, [&](unsigned g, std::uint64_t m) noexcept { s.bits[g].withdraw(m); });
 }
 
 // An object, by its span and cell.

@@ -86,6 +86,40 @@ class shade_filter {
   std::uintptr_t words_[size] = {};
 };
 
+// The fiber for which a signal acknowledged last, for the trace. Its owner, a handler, notes; the collector takes each one once.
+class late_fiber_note {
+ public:
+  static constexpr std::size_t name_capacity = 24;
+
+  template <class Fiber>
+  void note(const Fiber& f) noexcept {
+    if (id_.load(memory_order_relaxed) == f.id) return;  // relaxed: own word
+    // 0 while the name changes: take() looks before and after it reads.
+    id_.store(0, memory_order_relaxed);
+    const char* name = f.display_name();
+    for (std::size_t i = 0; i + 1 < name_capacity; ++i) {
+      name_[i].store(*name, memory_order_release);  // pairs-with: take(), which sees the 0 as well
+      if (*name != 0) ++name;
+    }
+    id_.store(f.id, memory_order_release);  // pairs-with: take()
+  }
+
+  // Its id; 0: none that was not taken yet, or one is just being noted.
+  std::uint64_t take(char (&name)[name_capacity]) noexcept {
+    const std::uint64_t id = id_.load(memory_order_acquire);  // pairs-with: note()
+    if (id == 0 || id == taken_) return 0;
+    for (std::size_t i = 0; i + 1 < name_capacity; ++i)
+      name[i] = name_[i].load(memory_order_acquire);  // pairs-with: note(); a new byte comes with the 0
+    if (id_.load(memory_order_relaxed) != id) return 0;
+    return taken_ = id;
+  }
+
+ private:
+  atomic<std::uint64_t> id_{0};
+  atomic<char> name_[name_capacity] = {};
+  std::uint64_t taken_ = 0;  // registry lock
+};
+
 struct mutator {
   bin* bins = nullptr;  // first: the fast path reads it
   bin_table* table = nullptr;
@@ -106,14 +140,16 @@ struct mutator {
   fiber* idle_fiber = nullptr;
   void* idle_fake_stack = nullptr;  // ASan's
 
+  processor* owner = nullptr;      // processors only
+  atomic<bool> in_runtime{false};  // no signal handler acts for it
+
   // Attached threads only.
-  processor* owner = nullptr;  // processors only
   std::uintptr_t stack_low = 0;
   std::uintptr_t stack_high = 0;
   pthread_t thread{};
-  atomic<bool> in_runtime{false};    // between these no signal handler acts for it
   bool claimed_by_verifier = false;  // registry lock
   bool named_late = false;           // registry lock: gctrace has told that it got a signal
+  late_fiber_note late_fiber;        // processors only
 
   list_hook hook;  // registry lock
   mutator* pool_next = nullptr;
@@ -147,6 +183,8 @@ struct test_hooks {
   atomic<bool> verify_unmanaged_memory{false};  // with each of those
   atomic<bool> poison_freed{false};             // fill the bytes of dead objects
   atomic<std::uint32_t> mark_quantum{0};        // objects per hold of the mark lock; 0: the default
+  atomic<bool> signal_at_once{
+      false};  // the collector interrupts whoever has not answered when it first looks
 };
 inline constinit test_hooks testing;
 
@@ -165,7 +203,8 @@ struct gc_counters {
   atomic<std::uint64_t> handshakes{0};
   atomic<std::uint64_t> handshake_ns{0};
   atomic<std::uint64_t> handshake_max_ns{0};
-  atomic<std::uint64_t> stack_scans{0};  // any thread
+  atomic<std::uint64_t> interruptions{0};  // any thread: acknowledgements by signal
+  atomic<std::uint64_t> stack_scans{0};    // any thread
   atomic<std::uint64_t> stack_scan_max_ns{0};
   atomic<std::uint64_t> assists{0};  // any thread
   atomic<std::uint64_t> assist_max_ns{0};
@@ -176,6 +215,7 @@ struct gc_counters {
   atomic<std::uint64_t> verified{0};             // objects that verification reached
   atomic<std::uint64_t> lost{0};                 // reachable through members, but not marked or not allocated
   atomic<std::uint64_t> suspects{0};             // found only through a word of a stack, which may be stale
+  atomic<std::uint64_t> rescued{0};              // found only in a frame of a fiber that waits for others
   atomic<std::uint64_t> suspects_in_objects{0};  // through a word that its object's type does not name
   atomic<std::uint64_t> suspects_in_blocks{0};   // through a word of unmanaged memory
   atomic<std::uint64_t> live_bytes{0};           // after the last cycle

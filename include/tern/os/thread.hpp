@@ -66,6 +66,17 @@ inline stack_bounds thread_stack_bounds() noexcept {
   return {base, base + size};
 }
 
+// The calling thread takes this signal from now on.
+inline void open_signal(int number) noexcept {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, number);
+  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+// Sends a signal to a thread of this process. One that has ended meanwhile gets none; another one that has got its id gets it instead.
+inline void signal_thread(int id, int number) noexcept { ::syscall(SYS_tgkill, ::getpid(), id, number); }
+
 // Starts a thread with all signals blocked (they belong to the program's own threads) and the given stack size (0: the
 // default). Throws std::system_error when the system has no more threads.
 inline pthread_t start_thread(void* (*entry)(void*), void* argument, const char* name,

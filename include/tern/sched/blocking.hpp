@@ -77,6 +77,7 @@ TERN_SWITCHES inline void leave_blocking(worker& w, fiber& self) noexcept {
     hook_acquire(p);
     if (is_tracing()) record(&p, trace_kind::run, {.fiber = self.id});
   } else {
+    begin_leaving(w, self);
     switch_away(w, self, nullptr, leave_action::inject);
   }
   s.gate_.leave();
@@ -88,6 +89,7 @@ TERN_COLD TERN_SWITCHES inline bool leave_pinned_worker(worker& w, fiber& self) 
   worker* to = w.home->take_unpinned_worker();
   if (to == nullptr) return false;
   w.successor = to;
+  begin_leaving(w, self);
   switch_away(w, self, nullptr, leave_action::move);
   return true;
 }

@@ -181,9 +181,29 @@ TERN_ALWAYS_INLINE void enter_fiber(worker& w, processor& p, fiber& f) noexcept 
   w.current = &f;
 }
 
+// From here on a signal handler leaves the running fiber alone (interrupted_fiber()): before the next one is taken out of a queue, since a
+// fiber that is in none may be resumed by plain stores, without a collector's being asked. What takes it out is an RMW that this precedes.
+TERN_ALWAYS_INLINE void begin_leaving(worker& w, fiber& self) noexcept { w.left = &self; }
+
+// For a signal handler on a worker's thread, which it has interrupted at `sp`: the fiber that is in its own code there, or in the middle of a
+// call that concerns neither queues nor the change to another fiber. Null where there is none. Up to the handler's return the fiber
+// may be taken for one that stands at a safepoint, but that its registers are the handler's to look at.
+//             left == current    it is on its way out: another fiber, of no queue any more, is in a register
+//             an action is due   it has just come, and the one that was left is not published yet
+//             sp elsewhere       on the worker's own stack, or on one of the program's making, or still on that of who left
+inline fiber* interrupted_fiber(std::uintptr_t sp) noexcept {
+  const processor* p = current_processor();
+  const worker* w = current_worker();
+  if (p == nullptr || w == nullptr) return nullptr;
+  fiber* f = p->current;
+  if (f == nullptr || w->left == f || w->action != leave_action::nothing) return nullptr;
+  return sp >= to_word(stack_pool::stack_limit(f)) && sp < to_word(f) ? f : nullptr;
+}
+
 // Leaves `self` and continues `next`, or the worker's own stack where there is none. Returns when self runs again.
+// Requires: begin_leaving().
 TERN_ALWAYS_INLINE void switch_away(worker& w, fiber& self, fiber* next, leave_action action) noexcept {
-  w.left = &self;
+  TERN_ASSERT(w.left == &self, "dispatch: a fiber leaves unannounced");
   w.action = action;
   // A park in a handler or while unwinding (a destructor may park) takes the thread's exception state along.
   if (TERN_UNLIKELY((to_word(w.exceptions->caught) | w.exceptions->uncaught) != 0))
@@ -255,7 +275,7 @@ TERN_NOINLINE inline fiber* take_joiner(worker& w, processor& p, fiber& self) no
   worker& w = *current_worker();
   processor& p = *w.held;
   fiber& self = *w.current;
-  w.left = &self;
+  begin_leaving(w, self);
   w.action = leave_action::exit;
   fiber* next = pick_local(p, &self);
   if (next == nullptr) next = take_joiner(w, p, self);
@@ -374,6 +394,7 @@ TERN_SWITCHES inline void park_fiber(waiter& x, park_commit commit, void* argume
   processor* p = w.held;
   if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
   note_wait(x);
+  begin_leaving(w, *x.owner);
   park_for(w, x, pick_local(*p), commit, argument);
 }
 
@@ -385,6 +406,7 @@ TERN_SWITCHES inline void park_fiber_joining(waiter& x, fiber& child, park_commi
   std::uint64_t tick;
   if (TERN_UNLIKELY(p == nullptr || !may_publish(w) || !is_plain_dispatch(*p, tick)))
     return park_fiber(x, commit, &child.join_word);
+  begin_leaving(w, *x.owner);
   fiber* next = pick_queued(*p);
   if (TERN_UNLIKELY(next == nullptr)) return park_fiber(x, commit, &child.join_word);
   p->tick.store(tick, memory_order_relaxed);  // relaxed: as in pick_any()
@@ -411,6 +433,7 @@ TERN_SWITCHES inline void park_fiber_unlocking(waiter& x, park_lock& lock) noexc
   std::uint64_t tick;
   if (TERN_UNLIKELY(p == nullptr || !may_publish(w) || !is_plain_dispatch(*p, tick)))
     return park_fiber(x, &commit_unlock, &lock);
+  begin_leaving(w, *x.owner);
   fiber* next = pick_queued(*p);
   if (TERN_UNLIKELY(next == nullptr)) return park_fiber(x, &commit_unlock, &lock);
   fiber& self = *x.owner;
@@ -511,6 +534,7 @@ TERN_SWITCHES inline void yield_slow(worker& w) noexcept {
   check_held_locks();
   processor* p = w.held;
   if (TERN_UNLIKELY(p == nullptr)) park_in_blocking();
+  begin_leaving(w, *w.current);
   fiber* next = pick_local(*p);
   if (TERN_UNLIKELY(next == nullptr)) {
     // Nothing is held here, so this is a safepoint. relaxed: poll_safepoint() orders.
@@ -519,7 +543,10 @@ TERN_SWITCHES inline void yield_slow(worker& w) noexcept {
       next = pick_local(*p);
     }
     // A processor that is to retire does so in the worker loop, and jobs and pinned fibers are found there. relaxed: hints that stay set.
-    if (next == nullptr && (p->request.load(memory_order_relaxed) & request_loop) == 0) return;
+    if (next == nullptr && (p->request.load(memory_order_relaxed) & request_loop) == 0) {
+      w.left = nullptr;  // it stays
+      return;
+    }
   }
   switch_away(w, *w.current, next, leave_action::requeue);
 }
@@ -535,6 +562,7 @@ TERN_SWITCHES inline void yield_fiber(worker& w) noexcept {
                     p->run_next.look() != nullptr || p->home->idle_.should_wake_soon()))
     return yield_slow(w);
   fiber& self = *w.current;
+  begin_leaving(w, self);
   const auto turn = p->ring.rotate(&self);
   if (TERN_UNLIKELY(turn.oldest == nullptr)) return yield_slow(w);
   p->tick.store(tick, memory_order_relaxed);  // relaxed: as in pick_any()

@@ -36,6 +36,10 @@ struct exception_globals {
   unsigned int uncaught = 0;
 };
 
+// What a fiber waits for that waits for other fibers, whose closures may refer to its frames. Told by their addresses.
+inline constexpr char join_wait[] = "thread::join";
+inline constexpr char nursery_wait[] = "nursery";
+
 struct alignas(cache_line_size) fiber {
   enum : std::uint32_t { free, on_cpu, saved, claimed };  // stack_state
 

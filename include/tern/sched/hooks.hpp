@@ -16,6 +16,8 @@
 //             its own safepoints, so after its acknowledgement it has seen the new value (the request word carries the order).
 #pragma once
 
+#include <signal.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -80,6 +82,10 @@ inline constexpr std::uint32_t request_dead =
       "a runtime does not live on in a fork child: exec, or fork from a plain thread and make a new runtime");
 }
 
+// The signal by which a collector interrupts a fiber that computes; workers leave it open. By default it does nothing, and the kernel drops it
+// where nobody has installed a handler.
+inline constexpr int interrupt_signal = SIGURG;
+
 // Threads of the library that run no fibers (a collector's, a scavenger's): they do not count as foreign threads for the
 // deadlock report. The thread itself adds and takes away one.
 inline constinit atomic<int> service_threads{0};
@@ -89,7 +95,9 @@ TERN_COLD inline void crossing_slow(const void* words, std::size_t bytes) noexce
   if (const collector_hooks* h = installed_hooks.load(memory_order_acquire)) h->crossing(words, bytes);
 }
 
-// Words that leave one stack for another: a spawn's closure, a value handed to a parked waiter, a join result.
+// Words that leave one stack for another: a spawn's closure, a value handed to a parked waiter, a join result. Called before they have left: a
+// collector that interrupts the thread up to then finds them there, and afterwards they are shaded. A new fiber's closure is found
+// otherwise until the fiber is (gc/signal.hpp).
 TERN_ALWAYS_INLINE void crossing(const void* words, std::size_t bytes) noexcept {
   // relaxed: see Ordering above.
   if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0)) crossing_slow(words, bytes);

@@ -245,7 +245,7 @@ class nursery {
     for (;;) {
       lock_.lock();
       if (children_ == 0) break;
-      if (wait_once("nursery", told) || !told) continue;
+      if (wait_once(detail::nursery_wait, told) || !told) continue;
       told = false;
       cancel();
     }
@@ -253,7 +253,7 @@ class nursery {
     while (watching_) {
       watcher_ends_ = true;
       if (detail::waiter* w = std::exchange(watcher_, nullptr)) detail::unpark(*w);
-      static_cast<void>(wait_once("nursery", false));
+      static_cast<void>(wait_once(detail::nursery_wait, false));
       lock_.lock();
     }
     watcher_ends_ = false;

@@ -57,7 +57,7 @@ struct worker {
   // Handed from the outgoing to the incoming side of a switch; both run on this thread.
   processor* held = nullptr;
   fiber* current = nullptr;  // the running fiber, also inside tern::blocking
-  fiber* left = nullptr;
+  fiber* left = nullptr;     // who leaves, from before another one is taken out of a queue
   leave_action action = leave_action::nothing;
   waiter* wait = nullptr;
   wait_core* joiner = nullptr;
@@ -74,6 +74,7 @@ struct worker {
   list_hook hook{};               // spare or all; the scheduler's lock protects it
   worker* next = nullptr;         // all workers of the runtime; the scheduler's lock
   pthread_t thread{};
+  int thread_id = 0;  // the system's
   unsigned index = 0;
 
   unsigned pins = 0;            // fibers that are pinned to it; its own
@@ -134,6 +135,8 @@ struct alignas(contended_line_size) processor {
   alignas(cache_line_size) atomic<std::uint64_t> tick{
       0};  // dispatches; owner writes, thieves and the monitor read
   atomic<processor_state> state{processor_state::unused};  // a hint for thieves, the monitor and dumps
+  atomic<int> thread_id{
+      0};  // the system's, of the worker that held it last: whom a signal would have to go to
   processor_counters counters;
 
   // Contended.

@@ -53,15 +53,17 @@ class runtime {
     } else if constexpr (std::is_reference_v<result>) {
       std::remove_reference_t<result>* out = nullptr;
       run_to_end(o, [&] {
-        out = &f();
-        detail::crossing(&out, sizeof out);  // to the waiting stack
+        std::remove_reference_t<result>* p = &f();
+        detail::crossing(&p, sizeof p);  // to the waiting stack
+        out = p;
       });
       return static_cast<result>(*out);
     } else {
       std::optional<result> out;
       run_to_end(o, [&] {
-        out.emplace(f());
-        detail::crossing(&out, sizeof out);  // to the waiting stack
+        result r = f();
+        detail::crossing(std::addressof(r), sizeof r);  // to the waiting stack
+        out.emplace(std::move(r));
       });
       return std::move(*out);
     }

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include <tern/alloc/allocator.hpp>
+#include <tern/alloc/root_ranges.hpp>
 #include <tern/sched/cancel.hpp>
 #include <tern/sched/dispatch.hpp>
 #include <tern/sched/local_table.hpp>
@@ -164,7 +165,7 @@ TERN_NOINLINE inline spawn_place begin_spawn(scheduler* s, const spawn_options& 
   return begin_spawn_here(s, o);
 }
 
-// Requires: begin_spawn(); f.closure and f.body are set.
+// Requires: begin_spawn(); f.closure and f.body are set. Afterwards others can find the fiber.
 TERN_ALWAYS_INLINE void finish_spawn_here(fiber& f, processor* p, const spawn_options& o, void* stack_top,
                                           std::size_t closure_bytes) noexcept {
   prepare_fiber(f, p);
@@ -177,6 +178,10 @@ TERN_ALWAYS_INLINE void finish_spawn_here(fiber& f, processor* p, const spawn_op
   if (TERN_UNLIKELY(hooks_armed.load(memory_order_relaxed) != 0))
     spawned_slow(p, f, f.closure, closure_bytes);
   f.stack_state.store(fiber::saved, memory_order_release);  // pairs-with: for_each_fiber()
+}
+
+// The last step: it may run, and be gone.
+TERN_ALWAYS_INLINE void queue_spawned(fiber& f, processor* p) noexcept {
   if (TERN_LIKELY(p != nullptr)) {
     bump(p->counters.spawned);
     push_tail(*p, f);
@@ -188,7 +193,10 @@ TERN_ALWAYS_INLINE void finish_spawn_here(fiber& f, processor* p, const spawn_op
 
 TERN_NOINLINE inline void finish_spawn(fiber& f, processor* p, const spawn_options& o,
                                        std::size_t closure_bytes) noexcept {
-  finish_spawn_here(f, p, o, (f.flags & fiber::heap_closure) != 0 ? &f : f.closure, closure_bytes);
+  const bool on_heap = (f.flags & fiber::heap_closure) != 0;
+  finish_spawn_here(f, p, o, on_heap ? &f : f.closure, closure_bytes);
+  if (TERN_UNLIKELY(on_heap)) unregister_root_range(f.closure);  // now it is found with the fiber
+  queue_spawned(f, p);
 }
 
 // A closure of so many bytes that is copied as bytes: nothing of the user's runs between the two halves.
@@ -201,6 +209,7 @@ TERN_NOINLINE fiber& spawn_copied(scheduler* s, const void* closure, void (*body
   slot->closure = place;
   slot->body = body;
   finish_spawn_here(*slot, p, o, place, Bytes);
+  queue_spawned(*slot, p);
   return *slot;
 }
 
@@ -225,12 +234,16 @@ fiber& spawn_fiber(scheduler* s, Closure&& function, const spawn_options& o = de
   try {
     if (on_heap) {
       place = allocate(sizeof(closure_type), alignof(closure_type));
+      // Until others can find the fiber, and with it what the closure points to.
+      register_root_range(place, sizeof(closure_type));
       f.flags |= fiber::heap_closure;
+      crossing(std::addressof(function), sizeof(closure_type));
     } else {
       place = reinterpret_cast<void*>(round_down(to_word(&f) - sizeof(closure_type), alignment));
     }
     ::new (place) closure_type(std::forward<Closure>(function));
   } catch (...) {
+    if ((f.flags & fiber::heap_closure) != 0) unregister_root_range(place);
     if (on_heap && place != nullptr) deallocate(place, sizeof(closure_type), alignof(closure_type));
     release_slot(f);
     throw;
@@ -275,7 +288,7 @@ inline bool wait_for_end(atomic<std::uintptr_t>& word, const char* what, const v
 // Waits for the fiber's end. Its error stays in the control block. False as above.
 template <bool Always>
 inline bool wait_for_exit(fiber& f) noexcept {
-  return wait_for_end<Always>(f.join_word, "thread::join", &f, &f);
+  return wait_for_end<Always>(f.join_word, join_wait, &f, &f);
 }
 
 // Requires: waited for. Moves the error out and frees the slot.

@@ -17,10 +17,9 @@
 //                promised that its handlers run on the alternate stack (runtime_options::signals_on_alternate_stack). The frame
 //                is 4.6 KiB on ARM64, and on x86-64 1.7 KiB (AVX2), 3.5 KiB (AVX-512) or 11 KiB (AMX): without the promise
 //                tiny fibers are refused on every machine known to us.
-//                What the promise is about: workers block all signals but SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT and
-//                SIGPROF, so it is handlers of these, and setuid() and its kin, for which the C library interrupts every
-//                thread. The library's own: faults and SIGQUIT have SA_ONSTACK; the collector's late signal goes to plain
-//                threads only.
+//                What the promise is about: workers block all signals but SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT,
+//                SIGPROF and SIGURG, so it is handlers of these, and setuid() and its kin, for which the C library interrupts every
+//                thread. The library's own have SA_ONSTACK: faults, SIGQUIT and the collector's, of SIGURG.
 //             2. Where the program is bound lazily: the first call of a function would save all vector registers and search
 //                symbol tables on the caller's stack. -Wl,-z,now (many distributions' default) or LD_BIND_NOW=1.
 // Limits      An overflow is found when the fiber next waits, yields or ends, after it has overwritten its neighbour; a frame

@@ -34,6 +34,7 @@ inline constexpr std::size_t inject_batch = 32;
 inline void attach(worker& w, processor& p) noexcept {
   w.held = &p;
   p.runner = &w;
+  p.thread_id.store(w.thread_id, memory_order_relaxed);  // relaxed: a signal that goes astray does nothing
   p.current = nullptr;
   if (TERN_UNLIKELY(w.pins != 0)) w.box.hold(p);
   current_processor_word_set(&p);
@@ -447,6 +448,8 @@ TERN_COLD inline void scheduler::retire(worker& w) noexcept {
 
 inline void scheduler::run_worker(worker& w) noexcept {
   const worker_alt_stack alternate;
+  os::open_signal(interrupt_signal);
+  w.thread_id = os::thread_id();
   current_worker_word_set(&w);
   w.exceptions = reinterpret_cast<exception_globals*>(abi::__cxa_get_globals());
   w.sanitizer.adopt_thread();

@@ -392,8 +392,11 @@ class channel : public detail::channel_base {
 
   // Requires for all below: guard_.
   void put(void* at, T& value) noexcept {
+    // Words that a move leaves in `value` may be shaded after it, where no register has to outlive the call.
+    constexpr bool stays = std::is_trivially_copyable_v<T>;
+    if constexpr (!stays) detail::crossing(std::addressof(value), sizeof(T));
     ::new (at) T(std::move(value));
-    detail::crossing(at, sizeof(T));
+    if constexpr (stays) detail::crossing(std::addressof(value), sizeof(T));
   }
   T* slot(std::size_t at) noexcept { return static_cast<T*>(ring_) + at; }
   T& first() noexcept { return *slot(head_); }
