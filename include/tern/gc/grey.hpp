@@ -49,7 +49,7 @@ TERN_ALWAYS_INLINE void for_each_meaning(std::uintptr_t word, F&& f) noexcept {
     at_start = i >= s->cells || s->cell(i) == word;
   }
   if (!at_start || (word & (min_cell_bytes / 2 - 1)) != 0) return;
-  const object_ref before = object_at(word - 1);
+  const object_ref before = object_at_inlined(word - 1);
   if (!before) return;
   const shape& k = *before.where->kind_of;
   const bool has_slack = k.is_array || (k.unit.bytes != 0 && k.unit.bytes < before.where->cell_bytes);

@@ -155,12 +155,14 @@ TERN_ALWAYS_INLINE span* span_of(std::uintptr_t word) noexcept {
 }
 
 // The allocated object that the address lies in. Requires: not during sweep.
-inline object_ref object_at(std::uintptr_t word) noexcept {
+TERN_ALWAYS_INLINE object_ref object_at_inlined(std::uintptr_t word) noexcept {
   span* s = span_of(word);
   if (s == nullptr) return {};
   const std::uint32_t i = s->index_of(word);
   if (i >= s->cells || !s->is_allocated(i)) return {};
   return {s, i};
 }
+// The same for all but barrier and scan, whose code must not depend on what else a unit asks.
+inline object_ref object_at(std::uintptr_t word) noexcept { return object_at_inlined(word); }
 
 }  // namespace tern::inline v1::detail::gc

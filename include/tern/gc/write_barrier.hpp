@@ -40,7 +40,7 @@ TERN_NOINLINE inline void shade_unseen(mutator& m, std::uintptr_t word) noexcept
   // A safepoint, for mutators that store and never allocate: before the shading, since a cycle may end and the next begin in it.
   poll(m);
   if (!is_barrier_on()) return;
-  const object_ref o = object_at(word);
+  const object_ref o = object_at_inlined(word);
   if (o && !o.where->is_marked(o.index)) note_grey(m, o);
   m.shaded.note(word);
 }
