@@ -82,6 +82,13 @@ TEST_P(gc_signal, a_fiber_that_computes_keeps_its_objects_and_no_cycle_waits_for
   program.join();
   EXPECT_EQ(good, 1);
   EXPECT_GE(interruptions() - before, 10u);
+  // Each of its handshakes has waited for a signal.
+  const gc::statistics s = gc::read_statistics();
+  const auto late = static_cast<std::uint64_t>(tern::detail::gc::collector::late_after);
+  EXPECT_GE(s.handshake_max_ns, late);
+  EXPECT_LE(s.handshake_p99_ns, s.handshake_max_ns + s.handshake_max_ns / 64);
+  EXPECT_LE(s.handshake_p50_ns, s.handshake_p99_ns);
+  EXPECT_GT(s.handshake_p50_ns, 0u);
 }
 
 // Made deep down, its address turned over: what is left of it on the stack and in registers points nowhere.

@@ -98,6 +98,7 @@ class collector {
     bump(state.counters.handshakes);
     bump(state.counters.handshake_ns, ns);
     raise_to(state.counters.handshake_max_ns, ns);
+    handshakes.record(ns);
   }
 
   void handshake(handshake_kind kind) noexcept { wait_for_acks(post(kind)); }
@@ -121,8 +122,6 @@ class collector {
     }
     return all;
   }
-
-  static constexpr os::nanoseconds late_after = 2'000'000;
 
   // Mutators that are late: processors that sleep since before the hooks were installed are woken once; those that run a fiber, and plain
   // threads, get a signal.
@@ -376,6 +375,7 @@ class collector {
     state.brake.store(state.pace.brake(), memory_order_relaxed);
   }
 
+  static constexpr os::nanoseconds late_after = 2'000'000;  // without an answer a mutator gets a signal
   static constexpr std::size_t quantum_bytes = std::size_t{64} << 10;
 
   std::size_t live() const noexcept { return live_; }
@@ -418,6 +418,7 @@ TERN_COLD inline void start_slow() {
     lock_scope pace{state.pacer_lock};
     collector::publish_pace_locked();
   }
+  handshakes.prepare();
   set_attachment_exit(thread_cache::gc_slot, &on_thread_exit);
   ::pthread_detach(os::start_thread(&destroyer_entry, nullptr, "tern-gc-destroy"));
   ::pthread_detach(os::start_thread(&collector::thread_entry, nullptr, "tern-gc"));

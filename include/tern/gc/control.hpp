@@ -156,8 +156,10 @@ struct statistics {
   std::uint64_t sweep_ns = 0;
   std::uint64_t handshakes = 0;
   std::uint64_t handshake_ns = 0;
-  std::uint64_t handshake_max_ns = 0;  ///< request to last acknowledgement
-  std::uint64_t interruptions = 0;     ///< acknowledgements by signal, of threads and fibers that computed
+  std::uint64_t handshake_p50_ns = 0;  ///< request to last acknowledgement
+  std::uint64_t handshake_p99_ns = 0;
+  std::uint64_t handshake_max_ns = 0;
+  std::uint64_t interruptions = 0;  ///< acknowledgements by signal, of threads and fibers that computed
   std::uint64_t stack_scans = 0;
   std::uint64_t stack_scan_max_ns = 0;
   std::uint64_t assists = 0;
@@ -200,6 +202,8 @@ inline statistics read_statistics() noexcept {
   s.sweep_ns = get(c.sweep_ns);
   s.handshakes = get(c.handshakes);
   s.handshake_ns = get(c.handshake_ns);
+  s.handshake_p50_ns = internal::handshakes.percentile(0.5);
+  s.handshake_p99_ns = internal::handshakes.percentile(0.99);
   s.handshake_max_ns = get(c.handshake_max_ns);
   s.interruptions = get(c.interruptions);
   s.stack_scans = get(c.stack_scans);
@@ -242,12 +246,13 @@ inline std::string to_string(const statistics& s) {
       "\n"
       "gc: allocated=%" PRIu64 " freed=%" PRIu64 " destroyed=%" PRIu64 " handles=%" PRIu64 " weak=%" PRIu64
       "\n"
-      "gc: handshakes=%" PRIu64 " mean=%.3fus max=%.3fus interruptions=%" PRIu64 " stack_scans=%" PRIu64
-      " max=%.3fus assists=%" PRIu64 " max=%.3fus brakes=%" PRIu64 "\n",
+      "gc: handshakes=%" PRIu64 " mean=%.3fus p50=%.3fus p99=%.3fus max=%.3fus interruptions=%" PRIu64
+      " stack_scans=%" PRIu64 " max=%.3fus assists=%" PRIu64 " max=%.3fus brakes=%" PRIu64 "\n",
       s.cycles, s.rounds, static_cast<double>(s.mark_ns) / 1e6, static_cast<double>(s.sweep_ns) / 1e6,
       s.live_bytes, s.heap_bytes, s.goal_bytes, s.trigger_bytes, s.mapped_bytes, s.live_objects,
       s.allocated_bytes, s.freed_bytes, s.destroyed, s.handles, s.weak_references, s.handshakes,
       s.handshakes == 0 ? 0.0 : static_cast<double>(s.handshake_ns) / 1e3 / static_cast<double>(s.handshakes),
+      static_cast<double>(s.handshake_p50_ns) / 1e3, static_cast<double>(s.handshake_p99_ns) / 1e3,
       static_cast<double>(s.handshake_max_ns) / 1e3, s.interruptions, s.stack_scans,
       static_cast<double>(s.stack_scan_max_ns) / 1e3, s.assists, static_cast<double>(s.assist_max_ns) / 1e3,
       s.brakes);
@@ -300,11 +305,12 @@ TERN_COLD inline void collector::report() noexcept {
   std::fprintf(stderr,
                "gc %" PRIu64 ": mark %.3f ms, sweep %.3f ms, %u rounds, %" PRIu64
                " objects marked, heap %zu -> %zu KiB, goal %zu KiB, "
-               "handshake max %.1f us, assists %" PRIu64 "\n",
+               "handshake max %.1f us, p50 %.1f us, p99 %.1f us, assists %" PRIu64 "\n",
                state.started.load(memory_order_relaxed), static_cast<double>(mark_end_ - cycle_begin_) / 1e6,
                static_cast<double>(end - mark_end_) / 1e6, rounds_, objects, heap_before_ >> 10, live_ >> 10,
                goal_ >> 10, static_cast<double>(c.handshake_max_ns.load(memory_order_relaxed)) / 1e3,
-               c.assists.load(memory_order_relaxed));
+               static_cast<double>(handshakes.percentile(0.5)) / 1e3,
+               static_cast<double>(handshakes.percentile(0.99)) / 1e3, c.assists.load(memory_order_relaxed));
 }
 
 }  // namespace detail::gc

@@ -21,6 +21,7 @@ void for_each_collector_lock(F&& f) noexcept {
   f(state.foreign_lock);
   f(state.mutators_lock);
   f(state.pacer_lock);
+  f(handshakes.lock);
   shapes.for_each_lock(f);
   f(doomed.lock);
   f(executor.lock);

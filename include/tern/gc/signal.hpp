@@ -24,7 +24,7 @@
 //                A closure on the C++ heap is a registered range for so long (spawn.hpp).
 //             I3 No fiber is resumed by a rule that an ack has made old. A processor that has acked resumes by a claim and looks at the round
 //                it has acked (fiber_scan). A worker that has taken a fiber out of a queue, before the flag was set or after, and has not
-//                switched to it is one whose running fiber leaves: 2 leaves it alone. Nothing else that a fiber calls takes fibers out of queues.
+//                switched to it is one whose running fiber leaves: 2 leaves it alone. Nothing else that a fiber calls takes a fiber out of a queue to run it.
 //                After the switch the fiber that was left stays on_cpu until it is published, and R3 waits for that, or for its end.
 //             I4 The port stays running: it is released by this thread only, and not meanwhile. Who has it claimed acts for a processor
 //                that runs nothing. The processor is the worker's as long as the handler runs, and the fiber the processor's.

@@ -14,15 +14,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/thread_cache.hpp>
 #include <tern/base/list.hpp>
+#include <tern/ds/histogram.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/gc/handshake.hpp>
 #include <tern/gc/pacer.hpp>
 #include <tern/gc/span.hpp>
 #include <tern/os/clock.hpp>
+#include <tern/os/memory.hpp>
 
 namespace tern::inline v1::detail {
 struct processor;
@@ -227,6 +230,27 @@ inline void raise_to(atomic<std::uint64_t>& maximum, std::uint64_t v) noexcept {
   while (seen < v && !maximum.compare_exchange_weak(seen, v, memory_order_relaxed, memory_order_relaxed)) {
   }
 }
+
+// From each request to its last acknowledgement, in nanoseconds. Its memory comes with the collector's start: programs that have none need not carry it.
+struct handshake_times {
+  spin_lock<> lock;
+  histogram* times = nullptr;  // lock; null as well where memory was short
+
+  void prepare() noexcept {
+    lock_scope hold{lock};
+    if (times != nullptr) return;
+    if (void* p = os::reserve(sizeof(histogram))) times = ::new (p) histogram;
+  }
+  void record(std::uint64_t ns) noexcept {
+    lock_scope hold{lock};
+    if (times != nullptr) times->record(static_cast<std::int64_t>(ns));
+  }
+  std::uint64_t percentile(double quantile) noexcept {
+    lock_scope hold{lock};
+    return times == nullptr ? 0 : static_cast<std::uint64_t>(times->percentile(quantile));
+  }
+};
+inline constinit handshake_times handshakes;
 
 struct heap_state {
   // The registry of mutators.

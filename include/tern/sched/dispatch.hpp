@@ -182,8 +182,11 @@ TERN_ALWAYS_INLINE void enter_fiber(worker& w, processor& p, fiber& f) noexcept 
 }
 
 // From here on a signal handler leaves the running fiber alone (interrupted_fiber()): before the next one is taken out of a queue, since a
-// fiber that is in none may be resumed by plain stores, without a collector's being asked. What takes it out is an RMW that this precedes.
-TERN_ALWAYS_INLINE void begin_leaving(worker& w, fiber& self) noexcept { w.left = &self; }
+// fiber that is in none may be resumed by plain stores, without a collector's being asked.
+TERN_ALWAYS_INLINE void begin_leaving(worker& w, fiber& self) noexcept {
+  w.left = &self;
+  compiler_fence();  // a handler sees the stores of its thread in their order
+}
 
 // For a signal handler on a worker's thread, which it has interrupted at `sp`: the fiber that is in its own code there, or in the middle of a
 // call that concerns neither queues nor the change to another fiber. Null where there is none. Up to the handler's return the fiber
