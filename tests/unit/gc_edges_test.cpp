@@ -142,43 +142,58 @@ TEST(gc_edges, what_was_shaded_before_the_first_round_is_shaded_again) {
 
 // Between the last acknowledgement of a round and its judgement, and then between the judgement and the end of the barrier: what lock()
 // gives out in the first is on a stack that was scanned before, and must count; in the second it gives out nothing that was judged dead.
-struct weak_window {
-  std::atomic<std::uintptr_t> word{0};  // no root: not on a stack
-  std::atomic<bool> was_white{false};
-  gc::weak<node> reference;
+// The object has a type of its own: no cell of its size was used before, so no stack has a word from then that leads to it, and it does not
+// lie at the heap's first address, which stands in many a frame.
+template <int Test>
+struct weak_target {
+  long value = 0;
+  unsigned char room[600 + 200 * Test] = {};
 };
-weak_window window;
+template <int Test>
+struct weak_window {
+  static inline std::atomic<std::uintptr_t> word{0};  // no root: not on a stack
+  static inline std::atomic<bool> was_white{false};
+  static inline gc::weak<weak_target<Test>> reference;
 
-void open_weak_window(test_point now, test_point wanted) noexcept {
-  if (now != wanted || reached_stage.load() != 1) return;
-  const internal::object_ref o = internal::object_at(window.word);
-  window.was_white = o && !o.where->is_marked(o.index);
-  reached_stage = 2;
-  reach(3);
-}
+  static void open() noexcept {
+    if (reached_stage.load() != 1) return;
+    const internal::object_ref o = internal::object_at(word);
+    was_white = o && !o.where->is_marked(o.index);
+    reached_stage = 2;
+    reach(3);
+  }
+};
 
 // What lock() gave out in the window, and the object's value as it was after the cycle.
+template <int Test>
 std::pair<bool, long> lock_in_window(void (*hook)(test_point) noexcept) {
+  using window = weak_window<Test>;
   gc::testing::poison_freed(true);
   gc::collect();  // no cycle is due soon
   reached_stage = 0;
-  on_thread([] {
-    node* const n = gc::make<node>();
+  // It ends when the mutator is there, which else might get its stack, with the words that lie there.
+  std::atomic<bool> may_end{false};
+  std::thread maker{[&may_end] {
+    auto* const n = gc::make<weak_target<Test>>();
     n->value = 4711;
-    window.reference = n;
-    window.word = reinterpret_cast<std::uintptr_t>(n);
-  });
+    window::reference = n;
+    window::word = reinterpret_cast<std::uintptr_t>(n);
+    while (!may_end) std::this_thread::yield();
+  }};
+  while (window::word == 0) std::this_thread::yield();
   std::pair<bool, long> result{false, 0};
   std::thread mutator{[&result] {
     gc::attach_thread attached;
     reached_stage = 1;
     serve_until(2);
-    node* const n = window.reference.lock();
+    const auto* const n = window::reference.lock();
     reached_stage = 3;
     serve_until(4);
     if (n != nullptr) result = {true, n->value};
   }};
   reach(1);
+  may_end = true;
+  maker.join();
   set_hook(hook);
   gc::collect();
   set_hook(nullptr);
@@ -189,18 +204,20 @@ std::pair<bool, long> lock_in_window(void (*hook)(test_point) noexcept) {
 }
 
 TEST(gc_edges, what_a_weak_reference_gives_out_in_a_round_lives_through_the_cycle) {
-  const auto [given, value] =
-      lock_in_window([](test_point p) noexcept { open_weak_window(p, test_point::round_done); });
-  EXPECT_TRUE(window.was_white);
+  const auto [given, value] = lock_in_window<0>([](test_point p) noexcept {
+    if (p == test_point::round_done) weak_window<0>::open();
+  });
+  EXPECT_TRUE(weak_window<0>::was_white);
   EXPECT_TRUE(given);
   EXPECT_EQ(value, 4711);
   gc::collect();
 }
 
 TEST(gc_edges, a_weak_reference_gives_out_nothing_that_was_judged_dead) {
-  const auto [given, value] =
-      lock_in_window([](test_point p) noexcept { open_weak_window(p, test_point::marking_done); });
-  EXPECT_TRUE(window.was_white);
+  const auto [given, value] = lock_in_window<1>([](test_point p) noexcept {
+    if (p == test_point::marking_done) weak_window<1>::open();
+  });
+  EXPECT_TRUE(weak_window<1>::was_white);
   EXPECT_FALSE(given) << value;
 }
 
