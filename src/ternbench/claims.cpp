@@ -407,8 +407,15 @@ std::string render_markdown(const std::vector<answered_claim>& answers, bool bri
 
 exit_code claims(const claims_options& options) {
   const run_data run = load_run(options.run);
-  const std::vector<claim> known =
+  std::vector<claim> known =
       load_claims(options.files.empty() ? std::vector<std::filesystem::path>{claims_file} : options.files);
+  for (const std::string& area : options.areas)
+    if (std::none_of(known.begin(), known.end(), [&](const claim& c) { return c.area == area; }))
+      throw tool_error(fmt::format("no claim is of the area \"{}\"", area));
+  if (!options.areas.empty())
+    std::erase_if(known, [&](const claim& c) {
+      return std::find(options.areas.begin(), options.areas.end(), c.area) == options.areas.end();
+    });
   std::vector<answered_claim> answers = answer_claims(run, known);
   const std::string summary = summary_of(answers);  // of all, whatever is shown
   if (options.surprises > 0) {

@@ -72,6 +72,7 @@ inline constexpr const char* claims_file = "results/claims.json";
 struct claims_options {
   std::filesystem::path run;
   std::vector<std::filesystem::path> files;  // empty: claims_file
+  std::vector<std::string> areas;            // only claims of these; empty: all
   bool markdown = false;
   std::size_t surprises = 0;  // only so many: those that are farthest from what was claimed; 0: all
 };

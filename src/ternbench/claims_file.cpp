@@ -60,7 +60,14 @@ class reader {
 
  private:
   claim read_claim(const ordered_json& c, const std::string& at) {
-    claim out{text_at(c, "id"), text_at(c, "source"), text_at(c, "claim"), text_at(c, "note"), {}, {}, {}};
+    claim out{text_at(c, "id"),
+              text_at(c, "area"),
+              text_at(c, "source"),
+              text_at(c, "claim"),
+              text_at(c, "note"),
+              {},
+              {},
+              {}};
     if (const auto [first, added] = known_.emplace(out.id, label_); !added) {
       wrong_.add(at + "/id", fmt::format("\"{}\" stands twice{}", out.id,
                                          first->second == label_ ? "" : ", first in " + first->second));

@@ -36,6 +36,7 @@ struct claim_condition {
 
 struct claim {
   std::string id;
+  std::string area;
   std::string source;
   std::string text;
   std::string note;

@@ -261,6 +261,9 @@ CLI::App* add_claims(CLI::App& app, arguments& args) {
   verb->add_option("--format", args.format, "text or markdown")
       ->check(CLI::IsMember({"text", "markdown"}))
       ->capture_default_str();
+  verb->add_option("--area", args.claims.areas, "only claims of this area; again for more")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--surprises", args.claims.surprises,
                    "only so many: the claims that do not hold, the farthest first")
       ->check(CLI::Range(1, 1000));

@@ -198,6 +198,16 @@ class forms(claims_test):
         lines = self.tool("claims", "run.json", "--claims", claims, "--surprises", 9, "--format", "markdown").stdout.splitlines()
         self.assertEqual(len([line for line in lines if line.startswith("| A switch")]), 3)
 
+    def test_an_area_alone(self):
+        claims = self.write("c.json", files.claims(files.claim(id="one", area="sched"), files.claim(id="two", area="gc")))
+        for areas, expected in ((["gc"], ["two"]), (["sched", "gc"], ["one", "two"])):
+            words = [word for area in areas for word in ("--area", area)]
+            out = self.tool("claims", "run.json", "--claims", claims, *words).stdout
+            self.assertEqual(re.findall(r"^(one|two):", out, re.M), expected)
+            self.assertIn(f"{len(expected)} claim", out)
+        self.assertEqual(self.tool("claims", "run.json", "--claims", claims, "--area", "net", code=1).stderr,
+                         'ternbench claims: no claim is of the area "net"\n')
+
     def test_help_completion_and_usage(self):
         self.assertIn("example: ternbench claims ", self.tool("claims", "--help").stdout)
         self.assertIn("claims", self.tool("--help").stdout)
