@@ -342,7 +342,7 @@ TEST(gc_type, opaque_classes_keep_what_their_words_lead_to) {
   EXPECT_EQ(bits_of(internal::layout_of<closed>()), sizeof(closed) / 8);
   gc_test::verified v;
   gc_test::on_thread([] {
-    closed* c = gc::make<closed>(1);
+    closed* c = gc::make<closed>(std::uint64_t{1});
     // Numbers that look like something: an object that is dropped, none at all, one outside.
     closed* liar = gc::make<closed>(reinterpret_cast<std::uintptr_t>(c) + 8);
     closed_and_more* m = gc::make<closed_and_more>();
