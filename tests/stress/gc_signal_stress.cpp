@@ -10,34 +10,16 @@
 #include <tern/sched.hpp>
 #include <tern/sync.hpp>
 
+#include "tests/support/managed_list.hpp"
 #include "tests/support/seed.hpp"
 
 namespace {
 
 namespace gc = tern::gc;
 
-struct node {
-  gc::member<node> next;
-  long value = 0;
-  void trace(gc::visitor& v) const { v(next); }
-};
-
-node* make_list(long n, long value) {
-  node* head = nullptr;
-  for (long i = 0; i < n; ++i) {
-    node* x = gc::make<node>();
-    x->value = value;
-    x->next = head;
-    head = x;
-  }
-  return head;
-}
-bool is_list(const node* x, long n, long value) {
-  long i = 0;
-  for (; x != nullptr; x = x->next, ++i)
-    if (x->value != value) return false;
-  return i == n;
-}
+using gc_test::is_list;
+using gc_test::make_list;
+using gc_test::node;
 
 struct board {
   std::atomic<long> bad{0};

@@ -18,26 +18,11 @@ namespace gc = tern::gc;
 using gc_test::hold_marker;
 using gc_test::hold_next;
 using gc_test::holding;
+using gc_test::is_list;
 using gc_test::live_objects;
+using gc_test::make_list;
 using gc_test::node;
 using gc_test::verified;
-
-node* make_list(long n, long value) {
-  node* head = nullptr;
-  for (long i = 0; i < n; ++i) {
-    node* x = gc::make<node>();
-    x->value = value;
-    x->next = head;
-    head = x;
-  }
-  return head;
-}
-bool is_list(const node* x, long n, long value) {
-  long i = 0;
-  for (; x != nullptr; x = x->next, ++i)
-    if (x->value != value) return false;
-  return i == n;
-}
 
 class gc_fiber : public testing::TestWithParam<unsigned> {};
 

@@ -20,6 +20,8 @@
 namespace {
 
 namespace gc = tern::gc;
+using gc_test::is_list;
+using gc_test::make_list;
 using gc_test::node;
 using gc_test::on_thread;
 
@@ -29,23 +31,6 @@ void compute() {
     ::usleep(20);
   else
     tern::detail::spin_pause();
-}
-
-[[gnu::noinline]] node* make_list(long n, long value) {
-  node* head = nullptr;
-  for (long i = 0; i < n; ++i) {
-    node* x = gc::make<node>();
-    x->value = value;
-    x->next = head;
-    head = x;
-  }
-  return head;
-}
-[[gnu::noinline]] bool is_list(const node* x, long n, long value) {
-  long i = 0;
-  for (; x != nullptr; x = x->next, ++i)
-    if (x->value != value) return false;
-  return i == n;
 }
 
 std::uint64_t interruptions() { return gc::read_statistics().interruptions; }

@@ -10,13 +10,9 @@
 
 #include <tern/gc.hpp>
 
-namespace gc_test {
+#include "tests/support/managed_list.hpp"
 
-struct node {
-  tern::gc::member<node> next;
-  long value = 0;
-  void trace(tern::gc::visitor& v) const { v(next); }
-};
+namespace gc_test {
 
 // Runs f on a thread of its own: when it is gone, so are the words that its stack held.
 template <class F>

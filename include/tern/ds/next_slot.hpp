@@ -15,7 +15,8 @@
 //             The thief's 4 (release) pairs with the owner's look (acquire): what has been taken is not found again.
 //             The owner's busy_ := 0 (release) pairs with the thief's look at it (acquire): else the thief could find the item that is gone.
 //             fill (release) pairs with the thief's CAS (acquire): what was written to the item before.
-// Rejected    An exchange by the owner at each take: a third more for a ping-pong of two fibers on a Xeon, where each costs 7 ns.
+// Rejected    An exchange by the owner at each take: a fifth more for a ping-pong of two fibers on a Xeon (variants that are not kept), where each
+//             costs 7 ns.
 // Limits      A thief that cannot have its barrier any more, though open() could, never takes anything.
 // References  Dice, Huang, Yang: Asymmetric Dekker synchronization (2001).
 #pragma once

@@ -79,8 +79,8 @@ class spin_lock {
 
 // For locks of what fibers wait on, of which there is one worker for each CPU: whoever finds it held has rarely met a holder without a CPU, but
 // one that takes it again and again. While the first one naps for its 70 us the other runs out of work, which waits on this one's stack
-// (sched/chan_mpmc/processors:2 takes 0.88 of the time). Heaps, whose threads may be more than the CPUs, keep the short limit: there a nap
-// lets one thread work alone, in xmalloc for a seventh of the time.
+// (sched/chan_mpmc/processors:2 takes 0.88 of what it takes with the short limit). Heaps, whose threads may be more than the CPUs, keep that: there
+// a waiter who spins spends the time of a holder that has lost its CPU. On a quiet machine their rows are the same with either.
 template <class Atomics = native_atomics>
 using wait_lock = spin_lock<Atomics, 8192>;
 

@@ -34,7 +34,7 @@ inline constinit thread_local held_locks held_by_this_thread{};
 // Not inlined: a fiber asks after it may have come to another thread.
 TERN_NOINLINE inline held_locks held_now() noexcept { return held_by_this_thread; }
 
-// The next definition of `name` after this program's, looked up once for each `F`.
+// The next definition of `name` after this program's, looked up once for each `Tag`.
 template <class F, class Tag>
 F next_definition(const char* name) noexcept {
   static constinit atomic<void*> known{nullptr};

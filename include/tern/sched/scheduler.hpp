@@ -67,8 +67,8 @@ struct runtime_options {
       0;  ///< of one wait, after which a dump calls the fiber a suspected leak; default 60
   bool dump_on_sigquit =
       false;  ///< SIGQUIT (Ctrl-\) writes all fibers to stderr; the process goes on. See README
-  /// A promise without which tiny fibers are refused on every known machine: the program's handlers of faults, SIGABRT and
-  /// SIGPROF, SIGURG, which may interrupt a worker, have SA_ONSTACK, and nobody calls setuid() or its kin. See README.
+  /// A promise without which tiny fibers are refused on every known machine: the program's handlers of faults, SIGABRT,
+  /// SIGPROF and SIGURG, which may interrupt a worker, have SA_ONSTACK, and nobody calls setuid() or its kin. See README.
   bool signals_on_alternate_stack = false;
 };
 

@@ -93,10 +93,12 @@ class basic_semaphore {
       const auto now = [] {
         return static_cast<std::uint32_t>(static_cast<std::uint64_t>(Parking::now()) >> 10);
       };
-      // relaxed: a hint.
-      if (now() - collision_.load(memory_order_relaxed) <= crowded)
+      std::uint32_t at = now();
+      if (at - collision_.load(memory_order_relaxed) <= crowded) {  // relaxed: a hint
         for (unsigned i = 0; i < Pauses; ++i) Atomics::pause();
-      collision_.store(now(), memory_order_relaxed);
+        at = now();
+      }
+      collision_.store(at, memory_order_relaxed);
     }
     return word_.load(memory_order_relaxed);  // relaxed: the next CAS decides
   }
