@@ -3,7 +3,7 @@
 /// Managed memory: objects that live as long as a stack, a handle or another object leads to them, cycles included.
 ///
 ///   struct node {
-///     tern::gc::member<node> next;        // found by itself; a class that is no aggregate names it in trace()
+///     tern::gc::member<node> next;        // found by itself; a class that is no aggregate had better name it in trace()
 ///     int value = 0;
 ///   };
 ///   node* n = tern::gc::make<node>();     // a raw pointer on a stack is a root
