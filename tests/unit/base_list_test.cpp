@@ -44,6 +44,30 @@ TEST(List, KeepsOrderFromBothEnds) {
   EXPECT_TRUE(l.is_empty());
 }
 
+TEST(List, AppendsAllOfAnother) {
+  item a{1};
+  item b{2};
+  item c{3};
+  item d{4};
+  items l;
+  items m;
+  l.append(m);
+  EXPECT_TRUE(l.is_empty());
+  m.push_back(a);
+  m.push_back(b);
+  l.append(m);
+  EXPECT_TRUE(m.is_empty());
+  EXPECT_EQ(l.front(), &a);
+  EXPECT_EQ(l.back(), &b);
+  m.push_back(c);
+  m.push_back(d);
+  l.append(m);
+  items::erase(c);
+  l.push_back(c);
+  EXPECT_EQ(drain(l), (std::vector{1, 2, 4, 3}));
+  EXPECT_EQ(drain(m), std::vector<int>{});
+}
+
 TEST(List, ErasesFromTheMiddleAndRelinks) {
   item a{1};
   item b{2};

@@ -221,6 +221,15 @@ TEST(gc_edges, a_weak_reference_gives_out_nothing_that_was_judged_dead) {
   EXPECT_FALSE(given) << value;
 }
 
+// The slots are cleared without the lock, which with many of them takes long: nobody waits for it.
+TEST(gc_edges, a_weak_reference_that_is_not_cleared_yet_gives_out_nothing_that_was_judged_dead) {
+  const auto [given, value] = lock_in_window<2>([](test_point p) noexcept {
+    if (p == test_point::weak_judged) weak_window<2>::open();
+  });
+  EXPECT_TRUE(weak_window<2>::was_white);
+  EXPECT_FALSE(given) << value;
+}
+
 TEST(gc_edges, an_exception_out_of_a_blocking_call_ends_the_idle_state) {
   on_thread([] {
     gc::attach_thread attached;

@@ -57,6 +57,17 @@ class list {
     return e;
   }
 
+  // Moves all of `other` behind the last element. O(1).
+  void append(list& other) noexcept {
+    if (other.is_empty()) return;
+    list_hook& last = *head_previous();
+    last.next = other.head_.next;
+    last.next->previous = &last;
+    head_.previous = other.head_.previous;
+    head_.previous->next = &head_;
+    other.head_.next = other.head_.previous = &other.head_;
+  }
+
   // Requires: e is on this list.
   static void erase(T& e) noexcept {
     list_hook& h = e.*Hook;

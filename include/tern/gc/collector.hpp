@@ -7,7 +7,7 @@
 //             2. handshake round: black allocation, stacks of running mutators; then saved fibers, handles, registered ranges
 //             3. mark until no queue holds anything, in quanta, so that assisting mutators get the mark lock in between
 //             4. a further round; if nothing was greyed in it (R4), marking ends, else 3
-//             5. under weak_lock: judge again, clear weak slots. Lists are flipped, flag and hooks off, handshake sweep
+//             5. judge again under weak_lock, clear weak slots. Lists are flipped, flag and hooks off, handshake sweep
 //             6. sweep all spans of the last epoch; mutators sweep some on their way. The next cycle waits for the end of it
 // Invariants  I1 only this thread posts handshakes and changes phases. I2 between 5 and the last ack no span is swept.
 // Limits      One marker at a time: on more than two CPUs marking does not become faster.
@@ -28,6 +28,7 @@
 #include <tern/gc/fibers.hpp>
 #include <tern/gc/marker.hpp>
 #include <tern/gc/roots.hpp>
+#include <tern/gc/turns.hpp>
 #include <tern/os/thread.hpp>
 
 namespace tern::inline v1::detail::gc {
@@ -129,6 +130,7 @@ class collector {
   static void name_interrupted() noexcept;
 
   void run() noexcept {
+    turns_.start();
     for (;;) {
       const std::uint32_t seen = state.wake.load(memory_order_acquire);  // pairs-with: request_cycle()
       if (state.wanted.load(memory_order_seq_cst) > state.completed.load(memory_order_relaxed)) {
@@ -237,6 +239,7 @@ class collector {
 
   void drain() noexcept {
     at_test_point(test_point::roots_scanned);
+    turns_.begin();
     for (;;) {
       {
         lock_scope hold{state.mark_lock};
@@ -245,6 +248,7 @@ class collector {
         if (marker::is_empty()) return;
       }
       at_test_point(test_point::mid_mark);
+      turns_.rest();
     }
   }
 
@@ -300,9 +304,11 @@ class collector {
       if (!may_end()) continue;
       lock_scope weak{weak_lock};
       if (!may_end()) continue;
-      clear_dead_weak_slots();
+      weak_judged = true;
       break;
     }
+    at_test_point(test_point::weak_judged);
+    clear_dead_weak_slots();
     at_test_point(test_point::marking_done);
     if (testing.verify_each_cycle.load(memory_order_relaxed)) verify_marks();
     serve_graph_request();
@@ -327,10 +333,11 @@ class collector {
     // From here on every span's epoch is old but for those that acked mutators make.
     state.epoch.store(state.epoch.load(memory_order_relaxed) + 1,
                       memory_order_release);  // pairs-with: serve(), list_span()
+    // In one piece: who refills meanwhile waits for this lock, and a heap has tens of thousands of spans.
     shapes.for_each([](shape& k) noexcept {
       lock_scope hold{k.lock};
-      while (span_base* s = k.partial.pop_front()) k.pending.push_back(*s);
-      while (span_base* s = k.full.pop_front()) k.pending.push_back(*s);
+      k.pending.append(k.partial);
+      k.pending.append(k.full);
     });
     hooks_armed.fetch_and(~armed_marking, memory_order_seq_cst);
     barrier.on.store(0, memory_order_seq_cst);
@@ -338,7 +345,7 @@ class collector {
     discard_grey();
     shapes.for_each([](shape& k) noexcept {
       lock_scope hold{k.lock};
-      while (span_base* s = k.pending.pop_front()) k.unswept.push_back(*s);
+      k.unswept.append(k.pending);
     });
   }
 
@@ -354,9 +361,9 @@ class collector {
 
   void sweep() noexcept {
     at_test_point(test_point::sweep_begin);
-    shapes.for_each([](shape& k) noexcept {
-      while (sweep_one(k)) {
-      }
+    turns_.begin();
+    shapes.for_each([this](shape& k) noexcept {
+      while (sweep_one(k)) turns_.rest();
     });
   }
 
@@ -376,11 +383,12 @@ class collector {
   }
 
   static constexpr os::nanoseconds late_after = 2'000'000;  // without an answer a mutator gets a signal
-  static constexpr std::size_t quantum_bytes = std::size_t{64} << 10;
+  static constexpr std::size_t quantum_bytes = std::size_t{16} << 10;
 
   std::size_t live() const noexcept { return live_; }
 
  private:
+  turns turns_;
   mutator self_;
   mutator exposed_;                             // notes of frames that others may have written to
   grey_exchange<grey_chunk> found_exposed_[2];  // of the last round, of the one before

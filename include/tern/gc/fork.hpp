@@ -61,6 +61,7 @@ inline void withdraw_in_child() noexcept {
   world_stopped.store(0, memory_order_relaxed);
   service_threads.store(0, memory_order_relaxed);
   executor.called = nullptr;  // its lock is held
+  weak_judged = false;        // so is its lock; what is not marked is never swept here
   if (forker.self != nullptr) forker.self->port.set_acked(state.request.number());
 }
 inline void after_fork(bool in_child) noexcept {

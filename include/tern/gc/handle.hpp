@@ -138,6 +138,7 @@ class weak {
   TERN_COLD T* lock_slow() const noexcept {
     detail::lock_scope hold{detail::gc::weak_lock};
     void* p = slot_.get();
+    if (detail::gc::weak_judged) return detail::gc::is_marked_object(p) ? static_cast<T*>(p) : nullptr;
     detail::gc::shade_weak(p);
     return static_cast<T*>(p);
   }

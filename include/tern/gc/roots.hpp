@@ -3,9 +3,10 @@
 // Context     gc::handle and gc::weak own one slot each; the marker reads handle slots once, in the first round (later changes go
 //             through the barrier); weak slots are cleared when marking ends.
 // Structure   blocks of slots from the metadata pool, never given back; free slots are linked through their own word.
-// Protocol    Weak: while marking, lock() runs under weak_lock and shades what it returns; the end of marking judges rule R4 and
-//             clears the slots of unmarked objects under the same lock, while the barrier is still on. So lock() either
-//             comes before the judgement, and counts, or finds the slot cleared.
+// Protocol    Weak: while marking, lock() runs under weak_lock and shades what it returns; the end of marking judges rule R4 and sets
+//             weak_judged under the same lock. So lock() either comes before the judgement, and counts, or after it, and then returns what
+//             is marked only, until every slot of an unmarked object is clear. That happens while the barrier is still on, and without
+//             the lock: with a million references it takes tens of milliseconds.
 // Limits      A lock for making and destroying a handle (about 20 ns); reading and assigning needs none.
 #pragma once
 
@@ -95,17 +96,25 @@ class slot_table {
 inline constinit slot_table handle_slots;
 inline constinit slot_table weak_slots;
 inline constinit spin_lock<> weak_lock;
+inline constinit bool weak_judged =
+    false;  // weak_lock; marking has ended, slots may refer to unmarked objects
 
-// Requires: weak_lock, marking has ended, the barrier is still on.
+inline bool is_marked_object(const void* p) noexcept {
+  const object_ref o = object_at(to_word(p));
+  return o && o.where->is_marked(o.index);
+}
+
+// Requires: weak_judged, the barrier is still on. Afterwards no slot refers to an unmarked object, and nobody is about to return one.
 inline void clear_dead_weak_slots() noexcept {
   weak_slots.for_each([](void*& slot) noexcept {
     void* target = slot_load(slot);
-    const object_ref o = object_at(to_word(target));
-    if (o && o.where->is_marked(o.index)) return;
+    if (is_marked_object(target)) return;
     // A mutator may point the slot to another object at this moment: that one is reachable, hence marked.
     __atomic_compare_exchange_n(&slot, &target, static_cast<void*>(nullptr), false, __ATOMIC_RELAXED,
                                 __ATOMIC_RELAXED);
   });
+  lock_scope hold{weak_lock};
+  weak_judged = false;
 }
 
 }  // namespace tern::inline v1::detail::gc

@@ -176,6 +176,7 @@ enum class test_point : std::uint8_t {
   roots_scanned,
   mid_mark,
   round_done,
+  weak_judged,
   marking_done,
   sweep_begin,
   cycle_done
