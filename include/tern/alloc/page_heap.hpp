@@ -14,16 +14,18 @@
 //             release_memory: takes dirty free spans off the lists, advises without the lock, puts them back.
 // Invariants  I1 taken bytes = pages in use + pages free + pages detached by a release.   Asserted at level 3 in statistics().
 //             I2 The map holds, for a span in use, an entry at each page; for a free one, at its first and last page; none else.
-//             I3 pages committed <= dirty pages: a page that is not dirty reads as zero.
+//             I3 pages committed <= dirty pages, but for the rest of a chunk with huge pages: a page that is not dirty reads as zero.
 // Ordering    Everything under one lock; readers of the map need none (page_map.hpp).
 // Rejected    A commit step (PROT_NONE, then mprotect): NORESERVE memory is free until touched; overcommit_memory=2 makes the halving go on.
 //             Keeping free released and free dirty spans apart: merging late fragments the heap; the bits tell them apart.
 // Limits      Regions may be neighbours in address space by chance; spans never cross them.
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
+#include <tern/alloc/huge_pages.hpp>
 #include <tern/alloc/metadata.hpp>
 #include <tern/alloc/page_heap_types.hpp>
 #include <tern/alloc/page_map.hpp>
@@ -146,7 +148,10 @@ class page_heap {
       }
       if (n == 0) break;
       // Detached spans belong to this thread: no list and no map entry names them.
-      for (unsigned i = 0; i < n; ++i) os::release(batch[i].part.memory(), batch[i].part.bytes());
+      for (unsigned i = 0; i < n; ++i) {
+        if (batch[i].is_huge) huge_pages::before_release(batch[i].part.start, batch[i].part.end());
+        os::release(batch[i].part.memory(), batch[i].part.bytes());
+      }
       lock_scope hold{lock_};
       for (unsigned i = 0; i < n; ++i) {
         done += clear_dirty_locked(batch[i].part);
@@ -191,10 +196,8 @@ class page_heap {
   page_heap_statistics statistics() noexcept {
     lock_scope hold{lock_};
     page_heap_statistics s;
-    for (std::uint32_t i = 0; i < region_count_; ++i) {
-      s.reserved += regions_[i].bytes;
-      s.mapped += regions_[i].taken;
-    }
+    for (std::uint32_t i = 0; i < region_count_; ++i) s.reserved += regions_[i].bytes;
+    s.mapped = mapped_;
     s.in_use = pages_in_use_ * page_bytes;
     s.dirty = dirty_pages_ * page_bytes;
     s.released = released_;
@@ -214,6 +217,7 @@ class page_heap {
     std::uintptr_t base = 0;
     std::size_t bytes = 0;
     std::size_t taken = 0;                // bytes in chunks that the heap has, from base on
+    bool asks_for_huge = false;           // huge_pages.hpp
     std::uint64_t* dirty = nullptr;       // a bit for each page
     std::uint16_t* chunk_used = nullptr;  // pages in use in each chunk
   };
@@ -411,7 +415,12 @@ class page_heap {
     s->start = r.base + r.taken;
     s->pages = bytes / page_bytes;
     s->region = i;
+    if (!r.asks_for_huge && huge_pages::are_wanted(mapped_)) {
+      r.asks_for_huge = true;
+      os::advise_huge_pages(s->memory(), r.bytes - r.taken, true);
+    }
     r.taken += bytes;
+    mapped_ += bytes;
     if (r.bytes >= os::large_reservation) os::set_dumped(s->memory(), bytes, true);
     add_leak_root(s->memory(), bytes);
     insert_free_locked(s);
@@ -497,20 +506,10 @@ class page_heap {
     return were_dirty == 0;
   }
 
-  // The part of a span that covers whole OS pages, relative to its start.
-  static span_base whole_os_pages(const span_base& s) noexcept {
-    span_base inner;
-    const std::uintptr_t first = round_up(s.start, os::page_size());
-    const std::uintptr_t last = round_down(s.end(), os::page_size());
-    inner.region = s.region;
-    inner.start = first;
-    inner.pages = last > first ? (last - first) / page_bytes : 0;
-    return inner;
-  }
-
   struct detached {
     Span* whole;
     span_base part;  // what goes back to the OS
+    bool is_huge;    // its region asks for huge pages
   };
 
   // The last dirty pages of the span, about `most` of them, in whole OS pages.
@@ -526,7 +525,13 @@ class page_heap {
     const std::size_t begin = end - first > most ? end - most : first;
     part.start = round_down(r.base + begin * page_bytes, os::page_size());
     part.pages = (round_up(r.base + end * page_bytes, os::page_size()) - part.start) / page_bytes;
-    if (begin == end) part.pages = 0;
+    if (begin == end) {
+      part.pages = 0;
+    } else if (r.asks_for_huge) {  // the rest of the chunk came with the first page of it that was touched
+      const std::uintptr_t rest =
+          round_down(std::min(round_up(part.end(), chunk_bytes), s.end()), os::page_size());
+      if (rest > part.end()) part.pages = (rest - part.start) / page_bytes;
+    }
     return part;
   }
 
@@ -547,7 +552,7 @@ class page_heap {
         set_ends_locked(*s, page_entry{});
         pages_detached_ += s->pages;
         pages += part.pages;
-        out[n++] = {static_cast<Span*>(s), part};
+        out[n++] = {static_cast<Span*>(s), part, regions_[s->region].asks_for_huge};
       }
     }
     return n;
@@ -581,6 +586,7 @@ class page_heap {
   std::size_t foreign_pages_ = 0;  // change_foreign()
   std::size_t pages_detached_ = 0;
   std::size_t dirty_pages_ = 0;
+  std::size_t mapped_ = 0;    // bytes in chunks that the heap has
   std::size_t released_ = 0;  // bytes
   std::uint32_t region_count_ = 0;
   std::uint64_t occupied_[pages_per_chunk / 64] = {};

@@ -7,6 +7,8 @@
 
 #include <tern/alloc/size_class.hpp>
 #include <tern/alloc/span.hpp>
+#include <tern/base/bits.hpp>
+#include <tern/os/memory.hpp>
 
 namespace tern::inline v1::detail {
 
@@ -39,5 +41,16 @@ struct page_heap_statistics {
   std::size_t dirty = 0;     // in pages used since they last went back to the OS: bounds the resident memory
   std::size_t released = 0;  // given back to the OS, sum since the start
 };
+
+// The part of a span that covers whole OS pages, relative to its start.
+inline span_base whole_os_pages(const span_base& s) noexcept {
+  span_base inner;
+  const std::uintptr_t first = round_up(s.start, os::page_size());
+  const std::uintptr_t last = round_down(s.end(), os::page_size());
+  inner.region = s.region;
+  inner.start = first;
+  inner.pages = last > first ? (last - first) / page_bytes : 0;
+  return inner;
+}
 
 }  // namespace tern::inline v1::detail
