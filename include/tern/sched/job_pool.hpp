@@ -218,7 +218,8 @@ struct job_pool_statistics {
 /// Runs jobs as fibers of a runtime, at most `most` at a time, oldest first. Jobs may wait on anything that a fiber may wait on.
 ///
 /// submit() and its kin, wait_idle() and statistics() are for any fiber or thread, also for the jobs. The pool ends before its
-/// runtime. Destruction is shutdown(). A job that submits to its own full pool and waits for it may wait for ever.
+/// runtime. Destruction is shutdown(). Jobs that wait for room, or for other jobs, of their own pool may wait for ever: where `most` of
+/// them do, none runs that could end that.
 class job_pool {
  public:
   /// In the runtime of the running fiber; elsewhere std::system_error(operation_not_permitted). Starts `least` fibers; throws
