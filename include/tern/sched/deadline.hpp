@@ -7,11 +7,11 @@
 
 namespace tern::inline v1::detail {
 
-// `d` from now; now for zero and less, never for what lies beyond the range.
+// `d` from now; now for zero and less, and for what is not a number, never for what lies beyond the range.
 template <class Rep, class Period>
 os::nanoseconds deadline_in(const std::chrono::duration<Rep, Period>& d) noexcept {
   const double ns = std::chrono::duration<double, std::nano>(d).count();
-  if (ns <= 0) return os::now();
+  if (!(ns > 0)) return os::now();
   return ns >= 9.2e18 ? os::never : os::deadline_after(os::now(), static_cast<os::nanoseconds>(ns) + 1);
 }
 
