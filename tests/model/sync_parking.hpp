@@ -9,7 +9,8 @@
 
 namespace tern_model {
 
-// A model thread that waits, in the place of fibers. The clock jumps 2 ms at each look, so that starvation comes about.
+// A model thread that waits, in the place of fibers. The clock jumps at each look, by 2 ms unless a model says otherwise, so that starvation
+// comes about.
 struct model_parking {
   struct waiter {
     waiter(const char*, const void*) {}
@@ -18,6 +19,7 @@ struct model_parking {
     bool timed = false;
   };
   static inline tern::detail::os::nanoseconds clock = 0;
+  static inline tern::detail::os::nanoseconds step = 2'000'000;
 
   template <class Lock>
   static void park(waiter& w, Lock& lock) {
@@ -43,7 +45,7 @@ struct model_parking {
     model_futex::wake(w.state, 1);
   }
   static bool is_timed(const waiter& w) { return w.timed; }
-  static tern::detail::os::nanoseconds now() { return clock += 2'000'000; }
+  static tern::detail::os::nanoseconds now() { return clock += step; }
 };
 
 }  // namespace tern_model

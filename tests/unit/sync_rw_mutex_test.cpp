@@ -1,12 +1,14 @@
 // rw_mutex, and the timed forms of the other primitives, as their users see them: with the standard's guards, fibers and threads.
 #include <array>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 
 #include <tern/base/random.hpp>
 
+#include "tests/support/parked.hpp"
 #include "tests/support/seed.hpp"
 #include "tests/unit/sync_support.hpp"
 
@@ -116,6 +118,69 @@ TEST_P(sync_rw_mutex, a_writer_that_gives_up_lets_the_readers_in) {
   });
 }
 
+// One that gives way inside its section lets all others queue: from then on each hand-over would make all of them queue again.
+TEST_P(sync_rw_mutex, a_convoy_dissolves) {
+  constexpr unsigned fibers = 8;
+  constexpr std::uint64_t each = 8192;
+  for (const unsigned one_writes_of : {1U, 4U}) {
+    tern::runtime rt{{.processors = GetParam()}};
+    rt.run([&] {
+      tern::rw_mutex m;
+      long value = 0;
+      sync_test::in_parallel(fibers, 0, [&](unsigned i) {
+        for (std::uint64_t k = 0; k < each; ++k) {
+          if ((k + i) % one_writes_of == 0) {
+            const std::unique_lock hold{m};
+            ++value;
+            if (k == 0) tern::this_thread::yield();
+          } else {
+            const std::shared_lock hold{m};
+            EXPECT_GE(value, 0);
+          }
+        }
+      });
+      EXPECT_EQ(value, static_cast<long>(fibers * each / one_writes_of));
+    });
+    EXPECT_LT(rt.statistics().total.wakes, fibers * each / 4)
+        << "one section of " << one_writes_of << " writes";
+  }
+}
+
+// Whoever has waited for long is handed the mutex: the one that leaves does not get it again, nor does another one that comes.
+TEST_P(sync_rw_mutex, who_has_waited_is_next) {
+  run([] {
+    tern::rw_mutex m;
+    std::atomic<bool> leave{false};
+    const auto linger = [&] {
+      while (!leave) tern::this_thread::yield();
+      leave = false;
+    };
+    const auto is_taken = [&] { return !m.try_lock() && !m.try_lock_shared(); };
+    m.lock();
+    tern::thread writer{tern::thread_attributes{.name = "writer"}, [&] {
+                          const std::unique_lock hold{m};
+                          linger();
+                        }};
+    tern_test::wait_until_parked("writer");
+    tern::thread reader{tern::thread_attributes{.name = "reader"}, [&] {
+                          const std::shared_lock hold{m};
+                          linger();
+                        }};
+    tern_test::wait_until_parked("reader");
+    tern::this_thread::sleep_for(2ms);
+    // After a writer the reader comes first, though the writer has waited for longer, and no other one joins it.
+    m.unlock();
+    EXPECT_TRUE(is_taken());
+    leave = true;
+    reader.join();
+    EXPECT_TRUE(is_taken());
+    leave = true;
+    writer.join();
+    EXPECT_FALSE(is_taken());
+    m.unlock();
+  });
+}
+
 TEST_P(sync_timed, mutex_in_time_or_not) {
   run([] {
     tern::mutex m;
@@ -123,6 +188,7 @@ TEST_P(sync_timed, mutex_in_time_or_not) {
     EXPECT_FALSE(m.try_lock_for(1ms));
     EXPECT_FALSE(m.try_lock_until(std::chrono::system_clock::now() + 1ms));
     EXPECT_FALSE(m.try_lock_for(-1s));
+    EXPECT_FALSE(m.try_lock_for(std::chrono::duration<double>{std::numeric_limits<double>::quiet_NaN()}));
     tern::thread t{[&] {
       const std::unique_lock hold{m, 1h};
       EXPECT_TRUE(hold.owns_lock());
