@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "error.hpp"
+#include "json_io.hpp"
 
 namespace ternbench {
 namespace {
@@ -115,9 +116,13 @@ std::string last_line_of(const std::string& text) {
   const auto start = text.rfind('\n', end);
   std::string line = text.substr(start == std::string::npos ? 0 : start + 1,
                                  end - (start == std::string::npos ? 0 : start + 1) + 1);
-  constexpr std::size_t longest = 160;
-  if (line.size() > longest) line.resize(longest);
-  return line;
+  std::size_t longest = 160;
+  if (line.size() > longest) {
+    while (longest > 0 && (static_cast<unsigned char>(line[longest]) & 0xC0U) == 0x80U)
+      --longest;  // whole letters
+    line.resize(longest);
+  }
+  return printable(line);  // it is shown on a terminal
 }
 
 child_result run_child(const child_command& command, const std::function<void()>& tick) {

@@ -297,7 +297,7 @@ void duet_session::run_slot(std::size_t block, std::size_t row, slot where, std:
       given_up_[row] = fmt::format("its process {} before", out.child.describe());
   }
   std::ofstream file(directory_ / "raw.jsonl", std::ios::binary | std::ios::app);
-  file << line.dump() << '\n';
+  file << to_text(line) << '\n';
   file.flush();
   if (!file) throw tool_error(fmt::format("{}: cannot be written", (directory_ / "raw.jsonl").string()));
 }

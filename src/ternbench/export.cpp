@@ -61,7 +61,7 @@ std::string to_jsonl(const run_data& run) {
       line["unit"] = unit_text(m->in);
       line["value"] = value;
     }
-    out += line.dump() + "\n";
+    out += to_text(line) + "\n";
   });
   return out;
 }
@@ -81,7 +81,7 @@ std::string to_github_action_benchmark(const run_data& run) {
       out.push_back(std::move(entry));
     }
   }
-  return out.dump(1) + "\n";
+  return to_text(out, 1) + "\n";
 }
 
 }  // namespace ternbench

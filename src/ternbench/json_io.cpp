@@ -9,6 +9,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <system_error>
 #include <vector>
 
 #include "error.hpp"
@@ -152,7 +153,10 @@ std::string escape_step(std::string key) {
 ordered_json parse_json(std::string_view text, const std::string& label) {
   std::vector<std::set<std::string>> keys;
   std::string duplicate;
-  const auto watch = [&](int, ordered_json::parse_event_t event, ordered_json& parsed) {
+  const auto watch = [&](int depth, ordered_json::parse_event_t event, ordered_json& parsed) {
+    // The parser does not recurse, but what walks a document, copies or frees it does.
+    constexpr int deepest = 100;
+    if (depth > deepest) throw tool_error(fmt::format("{}: is nested more than {} deep", label, deepest));
     switch (event) {
       case ordered_json::parse_event_t::object_start: keys.emplace_back(); break;
       case ordered_json::parse_event_t::object_end: keys.pop_back(); break;
@@ -221,25 +225,37 @@ ordered_json read_json(const std::filesystem::path& file) {
 }
 
 void write_file(const std::filesystem::path& file, std::string_view content) {
-  std::filesystem::path temporary = file;
-  temporary += ".tmp";
-  {
+  const auto write = [&](const std::filesystem::path& to) -> std::error_code {
     errno = 0;
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    std::ofstream out(to, std::ios::binary | std::ios::trunc);
     out.write(content.data(), static_cast<std::streamsize>(content.size()));
-    out.flush();
-    if (!out) {
-      throw tool_error(
-          fmt::format("{}: cannot write: {}", file.string(), std::strerror(errno != 0 ? errno : EIO)));
-    }
-  }
+    out.close();
+    return out ? std::error_code() : std::error_code(errno != 0 ? errno : EIO, std::generic_category());
+  };
   std::error_code error;
-  std::filesystem::rename(temporary, file, error);
+  const std::filesystem::file_status there = std::filesystem::status(file, error);
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
+    error = write(file);  // a device or a pipe takes the content; a rename would put a file in its place
+  } else {
+    // A link stays one: what it leads to is replaced.
+    std::filesystem::path target = std::filesystem::weakly_canonical(file, error);
+    if (error) target = file;
+    std::filesystem::path temporary = target;
+    temporary += ".tmp";
+    error = write(temporary);
+    if (!error) std::filesystem::rename(temporary, target, error);
+    std::error_code ignored;
+    if (error) std::filesystem::remove(temporary, ignored);
+  }
   if (error) throw tool_error(fmt::format("{}: cannot write: {}", file.string(), error.message()));
 }
 
+std::string to_text(const ordered_json& value, int indent) {
+  return value.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
+}
+
 void write_json(const std::filesystem::path& file, const ordered_json& value) {
-  write_file(file, value.dump(1) + "\n");
+  write_file(file, to_text(value, 1) + "\n");
 }
 
 }  // namespace ternbench

@@ -11,7 +11,7 @@ namespace ternbench {
 using json = nlohmann::json;
 using ordered_json = nlohmann::ordered_json;
 
-/// Parses strict JSON: no NaN or Infinity, no duplicate keys, nothing after the value.
+/// Parses strict JSON: no NaN or Infinity, no duplicate keys, nothing after the value, and no nesting that would use up the stack.
 /// Throws tool_error whose line begins with `label`.
 [[nodiscard]] ordered_json parse_json(std::string_view text, const std::string& label);
 
@@ -36,8 +36,13 @@ void make_printable(ordered_json& value);
 /// The bytes of a file. Throws tool_error.
 [[nodiscard]] std::string read_file(const std::filesystem::path& file);
 
-/// Writes through a temporary file beside it and a rename: a reader sees the old file or the new one. Throws tool_error.
+/// Writes through a temporary file beside it and a rename: a reader sees the old file or the new one, and a link stays a link. Devices
+/// and pipes are written to as they are. Throws tool_error.
 void write_file(const std::filesystem::path& file, std::string_view content);
 void write_json(const std::filesystem::path& file, const ordered_json& value);
+
+/// `value` as JSON; in one line without an indent. Bytes that are not UTF-8, such as the last words of a process that crashed may hold
+/// and names of files, become U+FFFD: no measurement is lost for them.
+[[nodiscard]] std::string to_text(const ordered_json& value, int indent = -1);
 
 }  // namespace ternbench

@@ -77,7 +77,7 @@ class page_writer {
           "A line over runs is not a comparison: the machine may have drifted between them. The gate "
           "compares."})
       out += fmt::format("<li>{}</li>\n", note);
-    std::string data = ordered_json({{"plots", plots_}}).dump();
+    std::string data = to_text({{"plots", plots_}});
     for (auto at = data.find('<'); at != std::string::npos; at = data.find('<', at))
       data.replace(at, 1, "\\u003c");
     out += fmt::format(

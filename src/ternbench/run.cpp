@@ -304,7 +304,7 @@ void session::record_process(int repetition, std::size_t sequence, std::size_t g
       {"raw", raw_name.empty() ? ordered_json(nullptr) : ordered_json("raw/" + raw_name)}};
   schedule_.push_back(line);
   std::ofstream file(directory_ / journal_name, std::ios::binary | std::ios::app);
-  file << line.dump() << '\n';
+  file << to_text(line) << '\n';
   file.flush();
   if (!file) throw tool_error(fmt::format("{}: cannot be written", (directory_ / journal_name).string()));
 }

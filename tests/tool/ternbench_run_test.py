@@ -39,7 +39,7 @@ class run_test(unittest.TestCase):
 
     def run_tool(self, *options, fault="", code=0, **environment):
         environment = {**os.environ, "FAKE_FAULT": fault, **environment}
-        done = subprocess.run(self.command(*options), env=environment, capture_output=True, text=True, timeout=120,
+        done = subprocess.run(self.command(*options), env=environment, capture_output=True, text=True, errors="replace", timeout=120,
                               check=False)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done
@@ -210,6 +210,15 @@ class run_test(unittest.TestCase):
         self.run_tool("--quick", "--repetitions", "1", fault="nan", code=5)
         self.assert_valid()  # the file with the NaN is kept, as *.partial
         self.assertEqual(len(list((self.only_run() / "raw").glob("*.json.partial"))), 3)
+
+    def test_last_words_of_any_bytes_lose_no_measurement(self):
+        done = self.run_tool("--quick", "--repetitions", "1", fault="bytes", code=5)
+        self.assertNotIn("\x1b", done.stderr)
+        self.assert_valid()
+        self.assertEqual(self.load("manifest.json")["status"], "complete")
+        self.assertEqual(len([s for r in self.rows().values() for s in r.values() if "checksum" in s]), 8)
+        for line in self.load("manifest.json")["errors"]:
+            self.assertTrue(line.endswith("exit status 3: \ufffd \ufffd" + "\u00e9" * 78), line)
 
     def test_checksums_must_agree(self):
         done = self.run_tool("--quick", "--repetitions", "1", "--filter", "yield", fault="checksum", code=6)

@@ -5,6 +5,7 @@
     checksum  one subject gives another checksum             error     one row reports an error
     silent    leaves one row out                             status    ends with exit status 3 and a message
     garbage   lists something that is not JSON               nan       writes a NaN
+    bytes     ends with exit status 3 and words that command a terminal, are not UTF-8, and too long
 
 A file `build.json` beside it makes it another build: {"factors": {row: factor}, "gone": [row], "renamed": {row: row},
 "checksum": n, "fault": as above}. FAKE_NOISE is the half width of the noise (0.05).
@@ -128,6 +129,9 @@ def main():
         out.write("  ]\n}\n")
     if FAULT == "status":
         print("a last word", file=sys.stderr)
+        return 3
+    if FAULT == "bytes":
+        sys.stderr.buffer.write(b"\xff\x1b\xfe" + "é".encode() * 200 + b"\n")
         return 3
     return 0
 
