@@ -1,12 +1,15 @@
 // ternbench: the command line. Each verb's work is in the file of its name.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
+#include <iostream>
 #include <map>
 #include <sstream>
+#include <utility>
 
 #include "claims.hpp"
 #include "compare.hpp"
@@ -17,6 +20,7 @@
 #include "error.hpp"
 #include "export.hpp"
 #include "gate.hpp"
+#include "json_io.hpp"
 #include "rates.hpp"
 #include "report.hpp"
 #include "run.hpp"
@@ -37,6 +41,8 @@ constexpr const char* exit_codes =
     "  5    run, duet, count: a row crashed, timed out or reported an error; all else is there\n"
     "  6    run: checksums differ between subjects or processes of one case\n"
     "  130  run, duet, count: interrupted; of run and duet what was measured is kept, and --resume goes on\n";
+
+constexpr const char* lost_output = "standard output cannot be written: what it shows is not whole";
 
 struct arguments {
   run_options run;
@@ -79,8 +85,12 @@ exit_code do_show(const arguments& args, const CLI::App& verb) {
   show_options options;
   options.markdown = args.format == "markdown";
   if (verb.count("--select") > 0) options.selected = selection::parse(args.select);
-  if (!args.area.empty()) options.selected.add(args.area);
-  if (!args.case_name.empty()) options.selected.add(args.case_name);
+  for (const auto& [option, value] : {std::pair{"--area", &args.area}, {"--case", &args.case_name}}) {
+    if (verb.count(option) == 0) continue;
+    if (value->empty())
+      throw tool_error(fmt::format("{}: selects nothing", option));  // an unset variable of a script
+    options.selected.add(*value);
+  }
   run_data data = load_run(args.shown);
   if (!args.counts.empty()) add_counts(data, load_run(args.counts));
   std::fputs(render(data, options, palette::for_descriptor(STDOUT_FILENO)).c_str(), stdout);
@@ -384,6 +394,18 @@ CLI::App* add_calibrate(CLI::App& app, arguments& args) {
   return verb;
 }
 
+/// A standard descriptor that is closed would be that of the next file that is opened, which would get what was meant for it. Output
+/// that was closed stays one that cannot be written.
+void hold_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) == -1)
+      static_cast<void>(open("/dev/null", descriptor == STDOUT_FILENO ? O_RDONLY : O_RDWR));
+  }
+}
+
+/// A table that did not reach its file, as on a full disk, must not look like success.
+bool output_is_lost() { return std::fflush(stdout) != 0 || std::ferror(stdout) != 0; }
+
 int main_of(int argc, char** argv) {
   CLI::App app{"ternbench: runs tern's benchmarks, shows and compares what they measured", "ternbench"};
   app.set_version_flag("--version", "ternbench " TERNBENCH_VERSION);
@@ -414,23 +436,33 @@ int main_of(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
-    return app.exit(e);
+    const int code = app.exit(e);
+    std::cout.flush();
+    if (std::cout && !output_is_lost()) return code;
+    fmt::print(stderr, "ternbench: {}\n", lost_output);
+    return static_cast<int>(exit_code::failed);
   } catch (const CLI::ParseError& e) {
     std::string line = e.what();
     line = line.substr(0, line.find('\n'));
+    const bool other_word = argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty();
+    if (other_word) line = fmt::format("there is no verb \"{}\"", printable(argv[1]));
     fmt::print(stderr, "ternbench: {} (see ternbench --help)\n", line);
     return static_cast<int>(exit_code::failed);
   }
   const CLI::App* verb = app.get_subcommands().front();
   try {
-    return static_cast<int>(work.at(verb)());
+    const exit_code code = work.at(verb)();
+    if (!output_is_lost()) return static_cast<int>(code);
+    fmt::print(stderr, "ternbench {}: {}\n", verb->get_name(), lost_output);
+    return static_cast<int>(code == exit_code::ok ? exit_code::failed : code);
   } catch (const tool_error& e) {
     std::istringstream lines(e.what());
     for (std::string line; std::getline(lines, line);)
       fmt::print(stderr, "ternbench {}: {}\n", verb->get_name(), printable(line));
     return static_cast<int>(e.code());
   } catch (const std::exception& e) {
-    fmt::print(stderr, "ternbench {}: internal error: {}\n", verb->get_name(), e.what());
+    const std::string line = output_is_lost() ? lost_output : fmt::format("internal error: {}", e.what());
+    fmt::print(stderr, "ternbench {}: {}\n", verb->get_name(), line);
     return static_cast<int>(exit_code::failed);
   }
 }
@@ -438,4 +470,7 @@ int main_of(int argc, char** argv) {
 }  // namespace
 }  // namespace ternbench
 
-int main(int argc, char** argv) { return ternbench::main_of(argc, argv); }
+int main(int argc, char** argv) {
+  ternbench::hold_standard_descriptors();
+  return ternbench::main_of(argc, argv);
+}

@@ -252,6 +252,12 @@ class read_test(unittest.TestCase):
         self.assert_line(tool("compare", "a", "nan.json"), 1, "holds nan at line")
         self.assert_line(tool("compare", "a", "nowhere"), 1, "nowhere: No such file or directory")
         self.assert_line(tool("compare", "a", "."), 1, "not a run directory")
+        with tempfile.TemporaryDirectory() as folder:
+            deep = pathlib.Path(folder) / "deep.json"
+            for left, right in (("[", "]"), ('{"a":', "}")):
+                deep.write_text('{"benchmarks":' + left * 200_000 + "0" + right * 200_000 + "}")
+                for verb in ("show", "validate"):
+                    self.assert_line(tool(verb, deep), 1, "deep.json: is nested more than 100 deep")
 
     def test_google_benchmarks_own_compare_reads_a_summary(self):
         script = pathlib.Path("/usr/share/benchmark/compare.py")
@@ -281,6 +287,43 @@ class read_test(unittest.TestCase):
         done = tool("validate", "not_json.txt", "a", "nan.json")
         self.assertEqual((done.returncode, done.stderr.count("\n"), done.stdout.count("\n")), (1, 2, 1))
 
+    # output
+
+    def test_a_full_disk_is_no_success(self):
+        for arguments in (("show", "a"), ("compare", "a", "b"), ("cross", "a", "b"), ("export", "a", "--format", "csv"), ("validate", "a"), ("doctor",),
+                          ("completion",), ("--help",), ("show", "--help"), ("--version",)):
+            with self.subTest(arguments=arguments), open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run([*LAUNCHER, TOOL, *arguments], cwd=RUNS, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertRegex(done.stderr, r"^ternbench( \w+)?: standard output cannot be written: .*\n$")
+
+    def test_closed_output_does_not_end_in_another_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            page = pathlib.Path(folder) / "r.html"
+            done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *LAUNCHER, TOOL, "report", "a", "--out", page], cwd=RUNS, stderr=subprocess.PIPE,
+                                  text=True, timeout=120, check=False)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+            self.assertTrue(page.read_text().endswith("</html>\n"))
+
+    def test_what_is_no_file_is_written_to_and_not_replaced(self):
+        with tempfile.TemporaryDirectory() as folder:
+            place = pathlib.Path(folder)
+            pipe, link, page = place / "pipe", place / "link", place / "deep" / "page.html"
+            os.mkfifo(pipe)
+            page.parent.mkdir()
+            page.write_text("before")
+            link.symlink_to(page)
+            with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+                self.good("report", "a", "--out", pipe)
+                self.assertTrue(pipe.is_fifo())
+                text, _ = reader.communicate(timeout=60)
+            self.good("report", "a", "--out", link)
+            self.assertTrue(link.is_symlink())
+            self.assertEqual(page.read_text(), text)
+            self.assertTrue(text.endswith("</html>\n"))
+            self.assert_line(tool("report", "a", "--out", place), 1, "cannot write: Is a directory")
+            self.assertEqual(sorted(path.name for path in place.rglob("*")), ["deep", "link", "page.html", "pipe"])
+
     # doctor and usage
 
     def test_doctor(self):
@@ -298,9 +341,10 @@ class read_test(unittest.TestCase):
     def test_usage_errors(self):
         for arguments in ((), ("nonsense",), ("show",), ("show", "a", "b"), ("show", "a", "--format", "pdf"), ("compare", "a"),
                           ("validate",), ("run", "--quick", "--full"), ("run", "--repetitions", "0"), ("run", "--seed", "x"),
-                          ("doctor", "--fast"), ("show", "a", "--select", "")):
+                          ("doctor", "--fast"), ("show", "a", "--select", ""), ("show", "a", "--area", ""), ("show", "a", "--case", "")):
             with self.subTest(arguments=arguments):
                 self.assert_line(tool(*arguments), 1)
+        self.assert_line(tool("nonsense", "a"), 1, 'there is no verb "nonsense"')
 
     def test_help_has_an_example_for_each_verb_and_the_exit_codes(self):
         self.assertIn("exit codes (one meaning each, for every verb):", self.good("--help"))
