@@ -15,7 +15,8 @@ import shutil
 import lint
 
 COMPILERS = ["g++", "clang++-19"]
-FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
+# Beyond the warnings of our own builds: those that users turn on and a header can be without, and no run-time type information.
+FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wundef", "-Wformat=2", "-fno-rtti", "-Werror"]
 
 
 def compile_one(root, compiler, header):
@@ -56,6 +57,9 @@ EXAMPLES = [
      "a.hpp:1: clang++-19"),
     ("no guard", {"include/tern/ds/a.hpp": "struct a {};\n"}, "redefinition"),
     ("for this CPU", {f"include/tern/arch/a_{platform.machine()}.hpp": "struct a {};\n"}, "redefinition"),
+    ("a macro that is not defined", {"include/tern/ds/a.hpp": "#pragma once\n#if TERN_NOWHERE\n#endif\n"}, "not defined"),
+    ("needs RTTI", {"include/tern/ds/a.hpp": "#pragma once\nstruct a { virtual ~a(); };\nstruct b : a {};\ninline b* f(a& x) { return dynamic_cast<b*>(&x); }\n"},
+     "-fno-rtti"),
     ("narrowing", {"include/tern/ds/a.hpp": "#pragma once\ninline int f(long x) { return x; }\n"}, "conversion"),
 ]
 

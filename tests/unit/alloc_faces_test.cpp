@@ -60,6 +60,8 @@ TEST(MemoryResource, ServesPolymorphicContainersAndEqualsItself) {
   EXPECT_EQ(tern::allocation_statistics().live, live);
   EXPECT_TRUE(tern::memory_resource()->is_equal(*tern::memory_resource()));
   EXPECT_FALSE(tern::memory_resource()->is_equal(*std::pmr::new_delete_resource()));
+  const tern::detail::heap_resource elsewhere;  // as that of a shared object with a heap of its own
+  EXPECT_FALSE(tern::memory_resource()->is_equal(elsewhere));
   void* p = tern::memory_resource()->allocate(100, 1024);
   EXPECT_EQ(tern::detail::to_word(p) % 1024, 0u);
   tern::memory_resource()->deallocate(p, 100, 1024);

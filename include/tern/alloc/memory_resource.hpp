@@ -19,9 +19,8 @@ class heap_resource final : public std::pmr::memory_resource {
   void do_deallocate(void* p, std::size_t bytes, std::size_t alignment) override {
     tern::deallocate(p, bytes, alignment);
   }
-  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
-    return dynamic_cast<const heap_resource*>(&other) != nullptr;
-  }
+  // There is one per heap. Another of this type belongs to a shared object with a heap of its own.
+  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
 };
 
 }  // namespace detail

@@ -53,22 +53,25 @@ struct allocator_statistics {
   // final zero; returns the length of the whole text without it, as snprintf does.
   std::size_t write_text(char* buffer, std::size_t size) const noexcept {
     std::size_t length = 0;
-    const auto line = [&](auto... values) noexcept {
-      const std::size_t at = length < size ? length : size;
-      const int n = std::snprintf(buffer + at, size - at, values...);
+    const auto rest = [&]() noexcept { return length < size ? size - length : 0; };
+    const auto end = [&]() noexcept { return buffer + (size - rest()); };
+    const auto add = [&](int n) noexcept {
       if (n > 0) length += static_cast<std::size_t>(n);
     };
     for (const class_statistics& c : classes)
       if (c.spans != 0)
-        line("class %zu: live %zu cached %zu central %zu spans %zu span_bytes %zu refills %llu\n",
-             c.size_bytes, c.live, c.cached, c.central, c.spans, c.span_bytes,
-             static_cast<unsigned long long>(c.refills));
-    line(
+        add(std::snprintf(
+            end(), rest(),
+            "class %zu: live %zu cached %zu central %zu spans %zu span_bytes %zu refills %llu\n",
+            c.size_bytes, c.live, c.cached, c.central, c.spans, c.span_bytes,
+            static_cast<unsigned long long>(c.refills)));
+    add(std::snprintf(
+        end(), rest(),
         "total: live %zu cached %zu central %zu huge %zu in %zu caches %zu reserved %zu mapped %zu in_use "
         "%zu "
         "committed %zu released %zu metadata %zu\n",
         live, cached, central, huge, huge_blocks, caches, reserved, mapped, in_use, committed, released,
-        metadata);
+        metadata));
     return length;
   }
 };

@@ -94,6 +94,9 @@
 #ifndef TERN_GC_WITHOUT_BLACK_ALLOCATION
 #define TERN_GC_WITHOUT_BLACK_ALLOCATION 0
 #endif
+#ifndef TERN_GC_WITHOUT_EXPOSED_FRAMES
+#define TERN_GC_WITHOUT_EXPOSED_FRAMES 0
+#endif
 
 #define TERN_ALWAYS_INLINE [[gnu::always_inline]] inline
 #define TERN_NOINLINE [[gnu::noinline]]
