@@ -138,6 +138,10 @@ class page(folder_test):
         # without a mouse: the first Tab reaches the link to the cases, the filter is labelled, the count is spoken
         tab.keyboard.press("Tab")
         self.assertEqual(tab.evaluate("document.activeElement.className"), "skip")
+        tab.keyboard.press("Enter")  # the form that stays in sight does not hide where it leads
+        tab.wait_for_function("scrollY > 0")
+        bounds = tab.evaluate("['form', 'main h2'].map(s => document.querySelector(s).getBoundingClientRect()).map(r => [r.top, r.bottom])")
+        self.assertGreaterEqual(bounds[1][0], bounds[0][1])
         cases = tab.locator("section.case").count()
         tab.get_by_label("Rows that contain").focus()
         tab.keyboard.type("alloc PAIR")
