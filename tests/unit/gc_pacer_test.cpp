@@ -88,35 +88,40 @@ TEST(gc_pacer, assists_rise_as_the_goal_comes_near) {
 }
 
 TEST(gc_pacer, an_assist_is_capped_and_the_rest_is_owed) {
+  constexpr std::size_t plenty = 100 * mib;
   assist_account a;
-  EXPECT_EQ(a.charge(100), 100u);
+  EXPECT_EQ(a.charge(100, plenty), 100u);
   a.paid(100);
-  EXPECT_EQ(a.charge(1'000'000), assist_cap_bytes);
+  EXPECT_EQ(a.charge(1'000'000, plenty), assist_cap_bytes);
   a.paid(assist_cap_bytes);
   EXPECT_EQ(a.debt(), 1'000'000 - assist_cap_bytes);
-  EXPECT_EQ(a.charge(0), assist_cap_bytes);
+  EXPECT_EQ(a.charge(0, plenty), assist_cap_bytes);
   a.forgive();
-  EXPECT_EQ(a.charge(0), 0u);
+  EXPECT_EQ(a.charge(0, plenty), 0u);
   a.paid(5);
   EXPECT_EQ(a.debt(), 0u);
+  a.charge(plenty - 10, plenty);
+  a.charge(100, plenty);
+  EXPECT_EQ(a.debt(), plenty) << "nobody owes more than there is to do";
+  a.charge(0, 50);
+  EXPECT_EQ(a.debt(), 50u);
+  a.charge(SIZE_MAX, SIZE_MAX);
+  EXPECT_EQ(a.debt(), SIZE_MAX);
 }
 
-// A program with a steady live set: marking costs time in proportion to it, allocation goes on at its own rate meanwhile.
-TEST(gc_pacer, in_simulation_the_heap_stays_near_its_goal) {
-  for (const double rate : {0.05, 0.3, 0.9}) {  // bytes allocated while one live byte is marked
-    pacer p;
-    const std::size_t live = 64 * mib;
-    p.cycle_done({live, 0});
-    std::size_t peak = 0;
-    for (int cycle = 0; cycle < 30; ++cycle) {
-      const auto during = static_cast<std::size_t>(static_cast<double>(live) * rate);
-      const std::size_t end = p.trigger() + during;
-      if (cycle > 3) peak = std::max(peak, end);
-      p.cycle_done({live, during});
-    }
-    p.cycle_done({live, 0});
-    EXPECT_LE(peak, p.goal() + p.goal() / 10) << rate;
-  }
+TEST(gc_pacer, the_soft_limit_gives_way_and_the_hard_one_does_not) {
+  pacer p;
+  p.set({.percent = 100, .minimum = 0, .limit = 120 * mib, .hard_limit = 150 * mib});
+  p.cycle_done({100 * mib, 0});
+  ASSERT_EQ(p.goal(), 120 * mib);
+  EXPECT_LE(p.brake(), 120 * mib + 120 * mib / 64 + 1) << "a limit is no wish";
+  p.set_gives_way(true);
+  EXPECT_EQ(p.goal(), 150 * mib);
+  EXPECT_GT(p.brake(), 180 * mib);
+  p.set({.percent = 100, .minimum = 0, .limit = 120 * mib});
+  EXPECT_EQ(p.goal(), 200 * mib) << "a setting does not bring it back";
+  p.set_gives_way(false);
+  EXPECT_EQ(p.goal(), 120 * mib);
 }
 
 }  // namespace

@@ -27,6 +27,7 @@
 #include <tern/gc/destructors.hpp>
 #include <tern/gc/fibers.hpp>
 #include <tern/gc/marker.hpp>
+#include <tern/gc/pacing.hpp>
 #include <tern/gc/roots.hpp>
 #include <tern/gc/turns.hpp>
 #include <tern/os/thread.hpp>
@@ -44,6 +45,9 @@ class collector {
 
   static void* thread_entry(void*) {
     service_threads.fetch_add(1, memory_order_relaxed);  // relaxed: a count
+    clockid_t clock;
+    if (::pthread_getcpuclockid(::pthread_self(), &clock) == 0)
+      state.collector_clock.store(clock, memory_order_relaxed);  // relaxed: readers take any value
     the_collector().run();
     return nullptr;
   }
@@ -153,6 +157,7 @@ class collector {
     heap_before_ = s.heap_bytes.load(memory_order_relaxed);
     rounds_ = 0;
     rescued_ = 0;
+    end_cpu_window(cycle_begin_);
     barrier_on();
     mark_from_roots();
     mark_to_the_end();
@@ -324,9 +329,14 @@ class collector {
     live_ = live;
     state.last_marked_bytes.store(state.marked_bytes.load(memory_order_relaxed), memory_order_relaxed);
     state.marking.store(false, memory_order_relaxed);
+    const cpu_readings cpu = read_cpu_clocks(mark_end_);
     {
       lock_scope hold{state.pacer_lock};
+      end_cpu_window_locked(cpu);
+      state.cap.cycle_ended();
+      state.pace.set_gives_way(state.cap.gives_way());
       state.pace.cycle_done({live, allocated});
+      gave_way_ = state.pace.gives_way();
       goal_ = state.pace.goal();
       publish_pace_locked();
     }
@@ -376,12 +386,6 @@ class collector {
   }
 
  public:
-  // Requires: pacer_lock.
-  static void publish_pace_locked() noexcept {
-    state.trigger.store(state.pace.trigger(), memory_order_relaxed);  // relaxed: pacing
-    state.brake.store(state.pace.brake(), memory_order_relaxed);
-  }
-
   static constexpr os::nanoseconds late_after = 2'000'000;  // without an answer a mutator gets a signal
   static constexpr std::size_t quantum_bytes = std::size_t{16} << 10;
 
@@ -400,7 +404,8 @@ class collector {
   std::size_t live_ = 0;
   std::size_t goal_ = 0;
   unsigned rounds_ = 0;
-  int trace_ = -1;  // not asked yet
+  bool gave_way_ = false;  // the soft limit, for the goal that this cycle has set
+  int trace_ = -1;         // not asked yet
 };
 
 // ---- start ----
@@ -424,7 +429,8 @@ TERN_COLD inline void start_slow() {
   }
   {
     lock_scope pace{state.pacer_lock};
-    collector::publish_pace_locked();
+    state.cap.set_processors(os::usable_cpus());
+    publish_pace_locked();
   }
   handshakes.prepare();
   set_attachment_exit(thread_cache::gc_slot, &on_thread_exit);

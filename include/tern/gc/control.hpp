@@ -22,7 +22,7 @@ void change_pacing(T pacer_settings::* setting, T value) noexcept {
   pacer_settings s = state.pace.settings();
   s.*setting = value;
   state.pace.set(s);
-  collector::publish_pace_locked();
+  publish_pace_locked();
 }
 
 // Calls wait() so that the collector can do without the caller meanwhile.
@@ -82,7 +82,10 @@ inline void set_growth_percent(unsigned percent) noexcept {
 inline void set_minimum_heap(std::size_t bytes) noexcept {
   detail::gc::change_pacing(&detail::gc::pacer_settings::minimum, bytes);
 }
-/// A soft limit: near it cycles begin earlier. Allocation does not fail because of it.
+/// A soft limit on the managed bytes in use: near it cycles begin earlier, allocating threads help more, and beyond it they are held up.
+/// Allocation does not fail because of it. Where what lives leaves too little room, it gives way: the collector may take half of the CPU
+/// that the process uses, with bursts of a second of each CPU; once it has taken more, the heap grows as if there were no such limit, until it
+/// has taken less again (statistics::limit_releases counts). SIZE_MAX: none.
 inline void set_memory_limit(std::size_t bytes) noexcept {
   detail::gc::change_pacing(&detail::gc::pacer_settings::limit, bytes);
 }
@@ -165,6 +168,10 @@ struct statistics {
   std::uint64_t assists = 0;
   std::uint64_t assist_max_ns = 0;
   std::uint64_t brakes = 0;  ///< short sleeps of an allocating thread, because the marker was outrun
+  std::uint64_t collector_ns =
+      0;  ///< marking and sweeping by the collector's thread, assists, and what brakes kept from the program
+  std::uint64_t limit_releases =
+      0;  ///< times that the soft limit gave way, since the collector had taken more than half of the CPU
   std::uint64_t allocated_bytes = 0;
   std::uint64_t freed_bytes = 0;
   std::uint64_t destroyed = 0;     ///< destructors run
@@ -221,6 +228,8 @@ inline statistics read_statistics() noexcept {
     detail::lock_scope hold{internal::state.pacer_lock};
     s.goal_bytes = internal::state.pace.goal();
     s.trigger_bytes = internal::state.pace.trigger();
+    s.collector_ns = static_cast<std::uint64_t>(internal::state.cap.taken());
+    s.limit_releases = internal::state.cap.times();
   }
   s.mapped_bytes = internal::pages.statistics().mapped;
   s.handles = internal::handle_slots.used();
@@ -247,7 +256,8 @@ inline std::string to_string(const statistics& s) {
       "gc: allocated=%" PRIu64 " freed=%" PRIu64 " destroyed=%" PRIu64 " handles=%" PRIu64 " weak=%" PRIu64
       "\n"
       "gc: handshakes=%" PRIu64 " mean=%.3fus p50=%.3fus p99=%.3fus max=%.3fus interruptions=%" PRIu64
-      " stack_scans=%" PRIu64 " max=%.3fus assists=%" PRIu64 " max=%.3fus brakes=%" PRIu64 "\n",
+      " stack_scans=%" PRIu64 " max=%.3fus assists=%" PRIu64 " max=%.3fus brakes=%" PRIu64
+      " collector=%.3fms limit_releases=%" PRIu64 "\n",
       s.cycles, s.rounds, static_cast<double>(s.mark_ns) / 1e6, static_cast<double>(s.sweep_ns) / 1e6,
       s.live_bytes, s.heap_bytes, s.goal_bytes, s.trigger_bytes, s.mapped_bytes, s.live_objects,
       s.allocated_bytes, s.freed_bytes, s.destroyed, s.handles, s.weak_references, s.handshakes,
@@ -255,7 +265,7 @@ inline std::string to_string(const statistics& s) {
       static_cast<double>(s.handshake_p50_ns) / 1e3, static_cast<double>(s.handshake_p99_ns) / 1e3,
       static_cast<double>(s.handshake_max_ns) / 1e3, s.interruptions, s.stack_scans,
       static_cast<double>(s.stack_scan_max_ns) / 1e3, s.assists, static_cast<double>(s.assist_max_ns) / 1e3,
-      s.brakes);
+      s.brakes, static_cast<double>(s.collector_ns) / 1e6, s.limit_releases);
   return text;
 }
 
@@ -304,11 +314,12 @@ TERN_COLD inline void collector::report() noexcept {
         rescued_);
   std::fprintf(stderr,
                "gc %" PRIu64 ": mark %.3f ms, sweep %.3f ms, %u rounds, %" PRIu64
-               " objects marked, heap %zu -> %zu KiB, goal %zu KiB, "
+               " objects marked, heap %zu -> %zu KiB, goal %zu KiB%s, "
                "handshake max %.1f us, p50 %.1f us, p99 %.1f us, assists %" PRIu64 "\n",
                state.started.load(memory_order_relaxed), static_cast<double>(mark_end_ - cycle_begin_) / 1e6,
                static_cast<double>(end - mark_end_) / 1e6, rounds_, objects, heap_before_ >> 10, live_ >> 10,
-               goal_ >> 10, static_cast<double>(c.handshake_max_ns.load(memory_order_relaxed)) / 1e3,
+               goal_ >> 10, gave_way_ ? " (the soft limit gives way)" : "",
+               static_cast<double>(c.handshake_max_ns.load(memory_order_relaxed)) / 1e3,
                static_cast<double>(handshakes.percentile(0.5)) / 1e3,
                static_cast<double>(handshakes.percentile(0.99)) / 1e3, c.assists.load(memory_order_relaxed));
 }

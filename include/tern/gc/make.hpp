@@ -26,27 +26,36 @@ namespace detail::gc {
 // Pays for `bytes` that are about to be allocated, while a cycle marks.
 TERN_COLD inline void assist(mutator& m, std::size_t bytes) noexcept {
   std::size_t due;
+  std::size_t left;
   {
     lock_scope hold{state.pacer_lock};
-    due = state.pace.assist_due(bytes, state.heap_bytes.load(memory_order_relaxed),
-                                state.marked_bytes.load(memory_order_relaxed));
+    if (TERN_UNLIKELY(state.pace.gives_way())) m.assists.forgive();  // it may be owed to the limit
+    const std::size_t marked = state.marked_bytes.load(memory_order_relaxed);
+    due = state.pace.assist_due(bytes, state.heap_bytes.load(memory_order_relaxed), marked);
+    left = state.pace.work_left(marked);
   }
-  const std::size_t pay = m.assists.charge(due);
+  const std::size_t pay = m.assists.charge(due, left);
   // A marker that runs just now needs no help: the debt stays.
   if (pay < assist_cap_bytes / 4 || !state.mark_lock.try_lock()) return;
   const os::nanoseconds begin = os::now();
   m.assists.paid(the_marker.mark_some(pay));
   state.mark_lock.unlock();
+  const os::nanoseconds took = os::now() - begin;
+  state.assist_ns.fetch_add(took, memory_order_relaxed);      // relaxed: pacing
   state.counters.assists.fetch_add(1, memory_order_relaxed);  // relaxed: a statistic
-  raise_to(state.counters.assist_max_ns, static_cast<std::uint64_t>(os::now() - begin));
+  raise_to(state.counters.assist_max_ns, static_cast<std::uint64_t>(took));
 }
 
 // Beyond the brake line: lets the collector's thread have the CPU. Bounded, so that no allocation waits for a whole cycle.
 TERN_COLD inline void brake(mutator& m) noexcept {
   state.counters.brakes.fetch_add(1, memory_order_relaxed);  // relaxed: a statistic
   while_idle(m, [] {
+    const os::nanoseconds begin = os::now();
     const timespec t{0, 200'000};
     ::nanosleep(&t, nullptr);
+    const os::nanoseconds now = os::now();
+    state.brake_ns.fetch_add(now - begin, memory_order_relaxed);  // relaxed: pacing
+    end_cpu_window_if_long(now);
   });
   poll(m);
 }

@@ -21,6 +21,7 @@
 #include <tern/base/list.hpp>
 #include <tern/ds/histogram.hpp>
 #include <tern/ds/spin_lock.hpp>
+#include <tern/gc/cpu_cap.hpp>
 #include <tern/gc/handshake.hpp>
 #include <tern/gc/pacer.hpp>
 #include <tern/gc/span.hpp>
@@ -253,6 +254,15 @@ struct handshake_times {
 };
 inline constinit handshake_times handshakes;
 
+// What the cap's clocks showed when its last window ended.
+struct cpu_readings {
+  os::nanoseconds now = 0;
+  os::nanoseconds process = 0;
+  os::nanoseconds collector = 0;  // by the collector's thread
+  os::nanoseconds assists = 0;
+  os::nanoseconds brakes = 0;
+};
+
 struct heap_state {
   // The registry of mutators.
   spin_lock<> mutators_lock;
@@ -286,13 +296,18 @@ struct heap_state {
   // Pacing. Bytes in use count from the last cycle's live bytes.
   spin_lock<> pacer_lock;
   pacer pace;                         // pacer_lock
+  cpu_cap cap;                        // pacer_lock
+  cpu_readings last_readings;         // pacer_lock
   atomic<std::size_t> heap_bytes{0};  // live after the last cycle, plus allocated since
   atomic<std::size_t> trigger{default_minimum_heap - default_minimum_heap / 20};
   atomic<std::size_t> brake{SIZE_MAX};
   atomic<std::size_t> hard_limit{SIZE_MAX};  // of heap_bytes
   atomic<std::size_t> last_marked_bytes{
-      0};                       // by the last cycle that ended: lived when it began, more or less
-  atomic<bool> marking{false};  // assists and brake apply
+      0};                                // by the last cycle that ended: lived when it began, more or less
+  atomic<bool> marking{false};           // assists and brake apply
+  atomic<os::nanoseconds> assist_ns{0};  // any thread
+  atomic<os::nanoseconds> brake_ns{0};   // any thread
+  atomic<clockid_t> collector_clock{0};  // CPU of the collector's thread; written by it
 
   // The collector's thread.
   atomic<bool> thread_started{false};

@@ -24,6 +24,13 @@ inline nanoseconds process_cpu_time() noexcept {
   return static_cast<nanoseconds>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
 
+// CPU time in ns by a clock that pthread_getcpuclockid() gave; 0 where its thread is gone.
+inline nanoseconds cpu_time(clockid_t clock) noexcept {
+  timespec t;
+  if (::clock_gettime(clock, &t) != 0) return 0;
+  return static_cast<nanoseconds>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
 // `at` plus `delta` without overflow: a sum beyond the range means never.
 inline nanoseconds deadline_after(nanoseconds at, nanoseconds delta) noexcept {
   nanoseconds sum;
