@@ -447,12 +447,9 @@ inline void ensure_started() {
 
 // ---- who waits ----
 
-// A whole cycle that begins after the call. Requires: no lock that a mutator could hold at a safepoint.
-inline void collect_and_wait() {
-  ensure_started();
-  if (state.dead.load(memory_order_relaxed)) return;
-  const auto wait = [] {
-    const std::uint64_t n = request_cycle();
+// Until cycle n is over. Requires: somebody has asked for it; no lock that a mutator could hold at a safepoint.
+inline void wait_for_cycle(std::uint64_t n) noexcept {
+  const auto wait = [n] {
     for (;;) {
       const std::uint32_t seen = state.completed_word.load(memory_order_acquire);
       if (state.completed.load(memory_order_acquire) >= n) return;  // pairs-with: cycle()
@@ -466,6 +463,12 @@ inline void collect_and_wait() {
   } else {
     wait();
   }
+}
+
+// A whole cycle that begins after the call. Requires: as above.
+inline void collect_and_wait() {
+  ensure_started();
+  if (!state.dead.load(memory_order_relaxed)) wait_for_cycle(request_cycle());
 }
 
 }  // namespace tern::inline v1::detail::gc

@@ -97,6 +97,7 @@ inline void set_memory_limit(std::size_t bytes) noexcept {
 inline void set_hard_memory_limit(std::size_t bytes) noexcept {
   detail::gc::state.hard_limit.store(bytes,
                                      detail::memory_order_relaxed);  // relaxed: read before each refill
+  detail::gc::pages.set_limit(detail::gc::pages_limit(bytes));
   detail::gc::change_pacing(&detail::gc::pacer_settings::hard_limit, bytes);
 }
 

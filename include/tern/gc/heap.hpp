@@ -7,11 +7,15 @@
 //             A run is zeroed, born bits set if the mutator allocates black, then its allocated bits.
 //             blacken (first round's ack): born bits over the rest of each run.
 //             release (sweep's ack): the rest of each run becomes free; the span goes to `pending` if its marks are old.
+//             Where pages are short (hard limit), all of 3 comes before 4, and before that the end of the sweep handshake, for which the
+//             caller waits: else each cycle would add pages of which it then finds the cells free. What is between the limit and the page
+//             heap's own, a 64th above it, is for shapes that have no free cell at all.
 // Invariants  I1 a mutator takes only spans whose epoch is its own: between the end of marking and its ack of the sweep handshake
 //                it takes fresh ones, so that no span with this cycle's born bits escapes the sweep.
 //             I2 a span on `unswept` is swept exactly once, by whoever pops it.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -172,10 +176,22 @@ inline span* fresh_span(mutator& m, shape& k, std::size_t bytes) noexcept {
                         [&](span& s) noexcept { s.init(k, m.epoch); });
 }
 
-// A span with free cells, or null when memory is exhausted.
+// As the page heap takes it: 0 for none.
+inline std::size_t pages_limit(std::size_t hard_limit) noexcept {
+  return hard_limit > SIZE_MAX / 2 ? 0 : std::max(hard_limit + hard_limit / 64, page_bytes);
+}
+
+// Whether so many bytes more would lie beyond the hard limit.
+inline bool is_short_of_pages(std::size_t bytes) noexcept {
+  const std::size_t limit = state.hard_limit.load(memory_order_relaxed);  // relaxed: pacing
+  return TERN_UNLIKELY(limit != SIZE_MAX) && pages.usage().in_use * page_bytes + bytes > limit;
+}
+
+// A span with free cells, or null when memory is exhausted, or will not be as soon as the sweep begins.
 inline span* acquire_span(mutator& m, shape& k) noexcept {
   constexpr unsigned most_swept = 16;
-  for (unsigned i = 0; i < most_swept; ++i) {
+  bool awaits_sweep = false;
+  for (unsigned i = 0; i < most_swept || is_short_of_pages(k.span_bytes); ++i) {
     span* s = nullptr;
     bool swept = true;
     {
@@ -188,6 +204,7 @@ inline span* acquire_span(mutator& m, shape& k) noexcept {
         s = static_cast<span*>(k.unswept.pop_front());
         swept = false;
       }
+      awaits_sweep = k.pending.front() != nullptr;
     }
     if (s == nullptr) break;
     if (swept) return s;
@@ -195,6 +212,7 @@ inline span* acquire_span(mutator& m, shape& k) noexcept {
     if (r.has_free) return s;
     list_span(*s);
   }
+  if (awaits_sweep && is_short_of_pages(k.span_bytes)) return nullptr;
   return fresh_span(m, k, k.span_bytes);
 }
 

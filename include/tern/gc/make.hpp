@@ -10,6 +10,7 @@
 
 #include <time.h>
 
+#include <climits>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -91,11 +92,31 @@ inline bool is_only_late(std::size_t bytes) noexcept {
   return limit != SIZE_MAX && bytes <= limit && marked <= limit - bytes;
 }
 
+// What an allocation has done to get its memory.
+struct exhaustion {
+  unsigned collections = 0;
+  bool has_waited = false;  // for a cycle that ran anyway, since the last of those
+};
+
+// Where it is pages that are short, not bytes, cells of other shapes may be free in each of them for ever.
+inline constexpr unsigned collections_for_pages = 16;
+
 // Requires: the caller still holds nothing of the object, the mutator may have changed. Throws.
-TERN_COLD inline void after_exhaustion(std::size_t bytes, bool by_limit, unsigned& collections) {
-  if (collections >= collections_before_bad_alloc && !(by_limit && is_only_late(bytes)))
+TERN_COLD inline void after_exhaustion(std::size_t bytes, bool by_limit, exhaustion& so_far) {
+  // What is marking or sweeping just now may find enough. Not twice in a row: others may keep it running.
+  const std::uint64_t running = state.started.load(memory_order_seq_cst);
+  if (!so_far.has_waited && running > state.completed.load(memory_order_acquire) &&
+      !state.dead.load(memory_order_relaxed)) {
+    so_far.has_waited = true;
+    wait_for_cycle(running);
+    return;
+  }
+  const unsigned most = by_limit ? UINT_MAX : collections_for_pages;
+  if (so_far.collections >= collections_before_bad_alloc &&
+      !(so_far.collections < most && is_only_late(bytes)))
     throw std::bad_alloc{};
-  ++collections;
+  so_far.has_waited = false;
+  ++so_far.collections;
   collect_and_wait();
 }
 
@@ -109,7 +130,7 @@ inline void* take_cell(mutator& m, shape& k) noexcept {
 }
 
 TERN_NOINLINE inline void* allocate_slow(shape& k, std::size_t bytes) {
-  for (unsigned collections = 0;;) {
+  for (exhaustion so_far;;) {
     mutator& m = current_mutator();
     bool by_limit = false;
     {
@@ -121,7 +142,7 @@ TERN_NOINLINE inline void* allocate_slow(shape& k, std::size_t bytes) {
         if (TERN_LIKELY(p != nullptr)) return p;
       }
     }
-    after_exhaustion(bytes, by_limit, collections);
+    after_exhaustion(bytes, by_limit, so_far);
   }
 }
 
