@@ -72,6 +72,9 @@ TEST_P(gc_starved, cycles_end_and_the_heap_is_bounded) {
   gc::collect();
   if (tern_test::is_emulated() && GetParam() != priority::ordinary)
     GTEST_SKIP() << "the emulator does not pass on scheduling policies of other threads";
+#if TERN_TSAN || TERN_ASAN
+  if (GetParam() != priority::ordinary) GTEST_SKIP() << "a sanitizer makes it a matter of minutes";
+#endif
   if (!lower_collector(GetParam())) GTEST_SKIP() << "the priority cannot be changed";
   const gc::statistics before = gc::read_statistics();
 
@@ -115,6 +118,10 @@ TEST_P(gc_starved, cycles_end_and_the_heap_is_bounded) {
       static_cast<unsigned long long>(before.live_bytes), static_cast<unsigned long long>(before.goal_bytes),
       peak.load(), static_cast<unsigned long long>(after.assists - before.assists),
       static_cast<unsigned long long>(after.brakes - before.brakes));
+  EXPECT_GE(cycles, 3u) << "the last one is asked for";
+  // What is allocated while a slow cycle marks lives until the next one, so its goal is higher; but the heap is not all that was
+  // allocated: without brakes that get longer it would be.
+  EXPECT_LE(peak.load(), 8 * before.goal_bytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(priorities, gc_starved,

@@ -112,6 +112,20 @@ TEST(gc_pacer_simulation, a_burst_costs_early_cycles_for_a_while_only) {
   EXPECT_GE(s.pacer().trigger(), calm - mb);
 }
 
+// By the brake's doubling, not by when the marker is done.
+TEST(gc_pacer_simulation, a_starved_marker_is_not_outrun_without_bound) {
+  for (const double of_its_share : {0.1, 0.01, 0.003}) {
+    pacing_simulation s{{.cpus = 2, .marker_share = of_its_share},
+                        {.threads = 4, .allocation = 1, .live = 8 * mb}};
+    s.run_for(10'000 * ms);
+    EXPECT_GE(s.cycles().size(), 2u) << of_its_share;
+    for (std::size_t i = 1; i < s.cycles().size(); ++i) {
+      const simulated_cycle& c = s.cycles()[i];
+      EXPECT_LE(c.peak, c.brake + c.goal * 10 / 16 + mb) << of_its_share;
+    }
+  }
+}
+
 TEST(gc_pacer_simulation, debts_are_bounded_by_the_work_and_paid_in_pieces) {
   for (const double allocation : {0.2, 1.0, 8.0}) {
     pacing_simulation s{{.cpus = 2}, {.threads = 4, .allocation = allocation}};

@@ -109,6 +109,17 @@ TEST(gc_pacer, an_assist_is_capped_and_the_rest_is_owed) {
   EXPECT_EQ(a.debt(), SIZE_MAX);
 }
 
+TEST(gc_pacer, a_brake_is_longer_the_farther_the_heap_is_beyond_its_line) {
+  pacer p;
+  p.cycle_done({100 * mib, 0});
+  const std::size_t step = p.goal() / 16;
+  EXPECT_EQ(p.brake_ns(p.brake() - 1), 0);
+  EXPECT_EQ(p.brake_ns(p.brake()), 200'000);
+  EXPECT_EQ(p.brake_ns(p.brake() + 3 * step), 1'600'000);
+  EXPECT_EQ(p.brake_ns(p.brake() + 9 * step), 102'400'000);
+  EXPECT_EQ(p.brake_ns(SIZE_MAX), 102'400'000);
+}
+
 TEST(gc_pacer, the_soft_limit_gives_way_and_the_hard_one_does_not) {
   pacer p;
   p.set({.percent = 100, .minimum = 0, .limit = 120 * mib, .hard_limit = 150 * mib});

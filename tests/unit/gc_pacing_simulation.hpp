@@ -2,7 +2,7 @@
 //
 // Structure   Time goes in slices of 100 us. Who wants to run shares the CPUs evenly: allocating threads, and the marker while a cycle marks.
 //             A thread takes refills, and before each does what make.hpp does: it pays its assist where the marker has no CPU just then
-//             (else that holds the mark lock), and sleeps for 200 us beyond the brake line; at the hard limit it waits for
+//             (else that holds the mark lock), and sleeps beyond the brake line; at the hard limit it waits for
 //             the end of a cycle.
 //             A cycle marks what lived when it began; what is allocated meanwhile counts as live until the next one.
 // Limits      Sweeping and handshakes cost one sum for each cycle, and no memory.
@@ -22,6 +22,7 @@ namespace gc_test {
 struct simulated_machine {
   unsigned cpus = 2;
   double marking = 1.0;        // bytes for each ns of CPU
+  double marker_share = 1;     // of what it would have of the CPUs
   std::int64_t rest = 50'000;  // ns of CPU that a cycle takes besides
 };
 
@@ -78,13 +79,13 @@ class pacing_simulation {
 
  private:
   static constexpr std::int64_t slice_ns = 100'000;
-  static constexpr std::int64_t brake_ns = 200'000;
   static constexpr std::int64_t window_ns = 10'000'000;
   static constexpr std::size_t refill = std::size_t{16} << 10;
 
   struct thread {
     tern::detail::gc::assist_account assists;
     std::int64_t sleeps_until = 0;
+    bool is_braked = false;
     double carried = 0;  // ns of CPU: not used up by the last refill, or spent in advance
   };
 
@@ -95,12 +96,20 @@ class pacing_simulation {
       if (t.sleeps_until <= now_) ++wanting;
     const double share = wanting == 0 ? 1 : std::min(1.0, static_cast<double>(machine.cpus) / wanting);
     const double budget = share * static_cast<double>(slice_ns);
-    marker_share_ = share;
-    for (thread& t : threads_)
-      if (t.sleeps_until <= now_) allocate(t, budget);
-    if (marking_) mark(budget);
+    marker_share_ = share * machine.marker_share;
+    bool braked = false;
+    for (thread& t : threads_) {
+      if (t.sleeps_until <= now_) {
+        t.is_braked = false;
+        allocate(t, budget);
+      }
+      if (t.is_braked) spend(sum_.held, slice_ns);
+      braked = braked || t.is_braked;
+    }
+    if (marking_) mark(budget * machine.marker_share);
     now_ += slice_ns;
     sum_.wall += slice_ns;
+    if (braked && sum_.wall - ended_.wall >= window_ns) end_window();
   }
 
   void allocate(thread& t, double budget) {
@@ -109,10 +118,9 @@ class pacing_simulation {
       if (!marking_ && heap_ >= pacer_.trigger()) begin_cycle();
       if (marking_) assist(t);
       if (marking_ && heap_ >= pacer_.brake()) {
-        t.sleeps_until = now_ + brake_ns;
+        t.sleeps_until = now_ + pacer_.brake_ns(heap_);
+        t.is_braked = true;
         t.carried = 0;
-        spend(sum_.held, brake_ns);
-        if (sum_.wall - ended_.wall >= window_ns) end_window();
         return;
       }
       if (heap_ + refill > pacer_.settings().hard_limit) {
@@ -177,7 +185,10 @@ class pacing_simulation {
     gave_way_ = pacer_.gives_way();
     heap_ = cycle_peak_ = live;
     since_cycle_ = most_debt_ = 0;
-    for (thread& t : threads_) t.assists.forgive();
+    for (thread& t : threads_) {
+      t.assists.forgive();
+      if (t.is_braked) t.sleeps_until = now_;
+    }
   }
 
   void end_window() {

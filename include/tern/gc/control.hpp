@@ -89,11 +89,13 @@ inline void set_minimum_heap(std::size_t bytes) noexcept {
 inline void set_memory_limit(std::size_t bytes) noexcept {
   detail::gc::change_pacing(&detail::gc::pacer_settings::limit, bytes);
 }
-/// A hard limit on the managed bytes in use, dead ones that no cycle has found yet included: an allocation that would pass it waits for
-/// a collection, for a second one if need be, then throws std::bad_alloc where what lives leaves no room; the program may drop references
-/// and go on. It is overrun by a run of cells (16 KiB, less than 9 cells of larger objects) for each allocating thread or processor at
-/// most. Cycles begin early enough for most allocations not to wait, as far as the live bytes allow; where those are near the limit,
-/// collecting is all that the program does. Thread-safe, at any time; SIZE_MAX: none. The collector's own tables, and free pages, come on top.
+/// A hard limit on the managed bytes in use, dead ones that no cycle has found yet included, and on the pages that they lie in, free cells
+/// between them included: an allocation that would pass it waits for the cycle that runs, for a collection, for a second one if need be, then
+/// throws std::bad_alloc where what lives leaves no room; the program may drop references and go on. Bytes overrun it by a run of cells
+/// (16 KiB, less than 9 cells of larger objects) for each allocating thread or processor at most, pages by a 64th: a kind of object that has no
+/// free cell may take these. Where free cells of other kinds leave no page for one, it throws after 16 collections. Cycles begin early enough
+/// for most allocations not to wait, as far as the live bytes allow; where those are near the limit, collecting is all that the program does.
+/// Nothing makes it give way. Thread-safe, at any time; SIZE_MAX: none. The collector's own tables, and free pages, come on top.
 inline void set_hard_memory_limit(std::size_t bytes) noexcept {
   detail::gc::state.hard_limit.store(bytes,
                                      detail::memory_order_relaxed);  // relaxed: read before each refill

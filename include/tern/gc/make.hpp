@@ -8,8 +8,6 @@
 //             no constructed bit and is swept as bytes.
 #pragma once
 
-#include <time.h>
-
 #include <climits>
 #include <cstddef>
 #include <memory>
@@ -47,14 +45,23 @@ TERN_COLD inline void assist(mutator& m, std::size_t bytes) noexcept {
   raise_to(state.counters.assist_max_ns, static_cast<std::uint64_t>(took));
 }
 
-// Beyond the brake line: lets the collector's thread have the CPU. Bounded, so that no allocation waits for a whole cycle.
+// Beyond the brake line: lets the collector's thread have the CPU, until the cycle is over at the latest. Bounded, so that no allocation
+// waits for a whole cycle of a marker that is starved.
 TERN_COLD inline void brake(mutator& m) noexcept {
   state.counters.brakes.fetch_add(1, memory_order_relaxed);  // relaxed: a statistic
-  while_idle(m, [] {
+  os::nanoseconds most;
+  {
+    lock_scope hold{state.pacer_lock};
+    most = state.pace.brake_ns(state.heap_bytes.load(memory_order_relaxed));
+  }
+  while_idle(m, [most] {
     const os::nanoseconds begin = os::now();
-    const timespec t{0, 200'000};
-    ::nanosleep(&t, nullptr);
-    const os::nanoseconds now = os::now();
+    os::nanoseconds now = begin;
+    const std::uint32_t seen = state.completed_word.load(memory_order_acquire);  // pairs-with: cycle()
+    while (now < begin + most && state.completed_word.load(memory_order_acquire) == seen) {
+      os::futex_wait(state.completed_word, seen, begin + most);
+      now = os::now();
+    }
     state.brake_ns.fetch_add(now - begin, memory_order_relaxed);  // relaxed: pacing
     end_cpu_window_if_long(now);
   });

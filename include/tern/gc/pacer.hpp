@@ -7,7 +7,8 @@
 //             goal    = max(minimum, live + live * percent / 100), at most the limits (the soft one unless it gives way: cpu_cap.hpp)
 //             trigger = goal - what is expected to be allocated while marking (smoothed, with a margin), but never nearer to live
 //                       than a twentieth of the distance
-//             brake   = goal + max(goal / 4, minimum), or just behind a goal that the soft limit has set
+//             brake   = goal + max(goal / 4, minimum), or just behind a goal that the soft limit has set. From there on each refill
+//                       sleeps, for twice as long with every sixteenth of the goal: that bounds the heap, however little CPU the marker gets
 // Protocol    Assist: while marking, a refill owes allocated_bytes * ratio of marking work; it pays at most assist_cap at once and
 //             carries the rest as debt, so that no allocation stalls for long.
 // Rejected    A controller with proportional and integral terms: workloads change faster than it settles, and a floor and a
@@ -21,6 +22,8 @@
 namespace tern::inline v1::detail::gc {
 
 inline constexpr std::size_t assist_cap_bytes = std::size_t{16} << 10;
+inline constexpr std::int64_t shortest_brake_ns = 200'000;
+inline constexpr std::size_t brake_doublings = 9;  // to a tenth of a second
 inline constexpr std::size_t default_minimum_heap = std::size_t{4} << 20;
 
 struct pacer_settings {
@@ -67,6 +70,12 @@ class pacer {
   constexpr std::size_t trigger() const noexcept { return trigger_; }
   // Heap size at which allocation sleeps now and then, so that a marker that gets no CPU is not outrun without bound.
   constexpr std::size_t brake() const noexcept { return brake_; }
+  // What a refill sleeps at most with so many bytes in use: it ends with the cycle, too.
+  constexpr std::int64_t brake_ns(std::size_t heap) const noexcept {
+    if (heap < brake_) return 0;
+    const std::size_t step = std::max(goal_ / 16, std::size_t{64} << 10);
+    return shortest_brake_ns << std::min((heap - brake_) / step, brake_doublings);
+  }
 
   // What is left to mark is taken to be the rest of the last live bytes.
   constexpr std::size_t work_left(std::size_t marked) const noexcept {
