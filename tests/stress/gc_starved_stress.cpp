@@ -64,10 +64,10 @@ class gc_starved : public testing::TestWithParam<priority> {};
 TEST_P(gc_starved, cycles_end_and_the_heap_is_bounded) {
   constexpr std::size_t slots = 65'536;
   const std::size_t steps = tern_test::scale(std::size_t{400'000});
-  gc::handle<leaves> table;
+  gc::handle<leaves> held;
   std::thread{[&] {
-    table = gc::make_array<gc::member<leaf>>(slots);
-    for (std::size_t i = 0; i < slots; ++i) (*table)[i] = gc::make<leaf>();
+    held = gc::make_array<gc::member<leaf>>(slots);
+    for (std::size_t i = 0; i < slots; ++i) (*held)[i] = gc::make<leaf>();
   }}.join();
   gc::collect();
   if (tern_test::is_emulated() && GetParam() != priority::ordinary)
@@ -95,7 +95,7 @@ TEST_P(gc_starved, cycles_end_and_the_heap_is_bounded) {
         for (std::size_t i = 0; i < steps; ++i) {
           leaf* x = gc::make<leaf>();
           x->value[0] = random();
-          (*table)[random() % slots] = x;
+          (*held)[random() % slots] = x;
           if (i % 64 != 0) continue;
           const std::size_t now = tern::detail::gc::state.heap_bytes.load(std::memory_order_relaxed);
           std::size_t seen = peak.load();
