@@ -16,5 +16,6 @@
 #include <tern/gc/hash_map.hpp>
 #include <tern/gc/make.hpp>
 #include <tern/gc/member.hpp>
+#include <tern/gc/stepper.hpp>
 #include <tern/gc/string.hpp>
 #include <tern/gc/vector.hpp>

@@ -1,6 +1,7 @@
 // A collector without one of its parts: the workload must notice. The build defines TERN_GC_WITHOUT_BARRIER (the write barrier),
 // _RESCAN (of stacks in rounds after the first), _TERMINATION_COUNTS (that end marking) or _BLACK_ALLOCATION; or _EXPOSED_FRAMES (the look at
-// fibers that wait for others), for which there is one way to lose an object, taken on purpose.
+// fibers that wait for others), for which there is one way to lose an object, taken on purpose. For the others there are such ways too, and the
+// workload finds some by itself.
 #include <gtest/gtest.h>
 
 #if TERN_GC_WITHOUT_EXPOSED_FRAMES
@@ -15,7 +16,22 @@ TEST(gc_without, is_noticed) {
 
 #else
 
+#include "tests/stress/gc_schedules.hpp"
 #include "tests/stress/gc_workload.hpp"
+
+TEST(gc_without, loses_an_object_by_a_schedule) {
+#if TERN_GC_WITHOUT_BARRIER
+  EXPECT_FALSE(gc_schedules::store_behind_the_marker());
+#elif TERN_GC_WITHOUT_RESCAN
+  EXPECT_FALSE(gc_schedules::load_after_the_scan(false));
+  EXPECT_FALSE(gc_schedules::load_after_the_scan(true));
+#elif TERN_GC_WITHOUT_TERMINATION_COUNTS
+  EXPECT_FALSE(gc_schedules::hand_over_within_a_round());
+#elif TERN_GC_WITHOUT_BLACK_ALLOCATION
+  EXPECT_FALSE(gc_schedules::birth_after_the_last_round(true));
+  EXPECT_FALSE(gc_schedules::birth_after_the_last_round(false));
+#endif
+}
 
 TEST(gc_without, is_noticed) {
   gc_workload::options o;

@@ -2,14 +2,16 @@
 //
 // Context     One thread marks and sweeps, another runs destructors (destructors.hpp). Both start with the first managed object. handshake.hpp holds
 //             the protocol and why it is sound; this file is its driver.
-// Structure   idle -> barrier on -> first round (roots) -> [mark -> round]* -> end of marking -> sweep -> idle
+// Structure   idle -> barrier on -> first round (roots) -> [mark -> round]* -> end of marking -> barrier off -> sweep -> idle
+//             A cycle is made of steps (steps.hpp); each says what comes next, and the thread goes from one to the next.
 // Protocol    1. the flag and the scheduler's hooks are switched on, handshake barrier_on
 //             2. handshake round: black allocation, stacks of running mutators; then saved fibers, handles, registered ranges
 //             3. mark until no queue holds anything, in quanta, so that assisting mutators get the mark lock in between
 //             4. a further round; if nothing was greyed in it (R4), marking ends, else 3
-//             5. judge again under weak_lock, clear weak slots. Lists are flipped, flag and hooks off, handshake sweep
-//             6. sweep all spans of the last epoch; mutators sweep some on their way. The next cycle waits for the end of it
-// Invariants  I1 only this thread posts handshakes and changes phases. I2 between 5 and the last ack no span is swept.
+//             5. judge again under weak_lock, clear weak slots
+//             6. lists are flipped, flag and hooks off, handshake sweep
+//             7. sweep all spans of the last epoch; mutators sweep some on their way. The next cycle waits for the end of it
+// Invariants  I1 only this thread posts handshakes and changes phases. I2 between 6 and the last ack no span is swept.
 // Limits      One marker at a time: on more than two CPUs marking does not become faster.
 #pragma once
 
@@ -29,6 +31,7 @@
 #include <tern/gc/marker.hpp>
 #include <tern/gc/pacing.hpp>
 #include <tern/gc/roots.hpp>
+#include <tern/gc/steps.hpp>
 #include <tern/gc/turns.hpp>
 #include <tern/os/thread.hpp>
 
@@ -136,20 +139,40 @@ class collector {
   void run() noexcept {
     turns_.start();
     for (;;) {
-      const std::uint32_t seen = state.wake.load(memory_order_acquire);  // pairs-with: request_cycle()
-      if (state.wanted.load(memory_order_seq_cst) > state.completed.load(memory_order_relaxed)) {
-        cycle();
-        continue;
-      }
-      if (state.heap_bytes.load(memory_order_relaxed) >= state.trigger.load(memory_order_relaxed)) {
+      const std::uint32_t seen =
+          state.wake.load(memory_order_acquire);  // pairs-with: request_cycle(), orders
+      if (TERN_UNLIKELY(orders.is_held())) {
+        if (!orders.serve([this]() noexcept { make_step(); })) os::futex_wait(state.wake, seen);
+      } else if (next_step() != cycle_step::begin ||
+                 state.wanted.load(memory_order_seq_cst) > state.completed.load(memory_order_relaxed)) {
+        make_step();
+        if (next_step() != cycle_step::begin) turns_.rest();
+      } else if (state.heap_bytes.load(memory_order_relaxed) >= state.trigger.load(memory_order_relaxed)) {
         request_cycle();
-        continue;
+      } else {
+        os::futex_wait(state.wake, seen);
       }
-      os::futex_wait(state.wake, seen);
     }
   }
 
-  void cycle() noexcept {
+  void make_step() noexcept {
+    const auto step = [this]() noexcept {
+      switch (next_step()) {
+        case cycle_step::begin: return begin();
+        case cycle_step::scan_roots: return scan_roots();
+        case cycle_step::mark: return mark();
+        case cycle_step::rescan: return rescan();
+        case cycle_step::end_marking: return end_marking();
+        case cycle_step::barrier_off: return barrier_off();
+        case cycle_step::sweep: break;
+      }
+      return sweep();
+    };
+    next_.store(step(),
+                memory_order_relaxed);  // relaxed: read by this thread, and by who has given the order
+  }
+
+  cycle_step begin() noexcept {
     heap_state& s = state;
     cycle_begin_ = os::now();
     s.started.store(s.started.load(memory_order_relaxed) + 1,
@@ -158,54 +181,52 @@ class collector {
     rounds_ = 0;
     rescued_ = 0;
     end_cpu_window(cycle_begin_);
-    barrier_on();
-    mark_from_roots();
-    mark_to_the_end();
-    end_of_marking();
-    sweep();
-    report();
-    s.completed.store(s.started.load(memory_order_relaxed), memory_order_release);  // pairs-with: collect()
-    s.completed_word.fetch_add(1, memory_order_release);
-    os::futex_wake(s.completed_word, INT32_MAX);
-    at_test_point(test_point::cycle_done);
-  }
-
-  void barrier_on() noexcept {
+    turns_.begin();
     {
-      lock_scope hold{state.mutators_lock};
+      lock_scope hold{s.mutators_lock};
       // The next round is this cycle's first.
-      state.first_round.store(state.round.load(memory_order_relaxed) + 1, memory_order_relaxed);
+      s.first_round.store(s.round.load(memory_order_relaxed) + 1, memory_order_relaxed);
     }
     {
-      lock_scope hold{state.mark_lock};
-      state.marked_bytes.store(0, memory_order_relaxed);
-      state.marked_objects_at_start = state.marked.load(memory_order_relaxed);
+      lock_scope hold{s.mark_lock};
+      s.marked_bytes.store(0, memory_order_relaxed);
+      s.marked_objects_at_start = s.marked.load(memory_order_relaxed);
     }
     {
-      lock_scope hold{state.foreign_lock};  // a handle that is being set has its value, or shades it
+      lock_scope hold{s.foreign_lock};  // a handle that is being set has its value, or shades it
       barrier.on.store(1, memory_order_seq_cst);
     }
     hooks_armed.fetch_or(armed_marking, memory_order_seq_cst);
     handshake(handshake_kind::barrier_on);
     at_test_point(test_point::barrier_on);
+    return cycle_step::scan_roots;
   }
 
-  void mark_from_roots() noexcept {
+  cycle_step scan_roots() noexcept {
     allocated_before_ = state.counters.allocated_bytes.load(memory_order_relaxed);
     state.marking.store(true, memory_order_relaxed);  // relaxed: pacing
+    make_round();
+    {
+      lock_scope hold{state.mark_lock};
+      handle_slots.for_each([](void*& slot) noexcept {
+        if (void* p = slot_load(slot)) marker::push(to_word(p) & ~std::uintptr_t{7});
+      });
+      auto grey = [](std::uintptr_t w) noexcept {
+        for_each_meaning(w, [](object_ref o) noexcept { marker::push(o.address()); });
+      };
+      for_each_root_range([&](void* p, std::size_t bytes) noexcept {
+        for_each_stack_word(to_word(p), to_word(p) + bytes, nullptr, grey);
+      });
+    }
+    at_test_point(test_point::roots_scanned);
+    return cycle_step::mark;
+  }
+
+  void make_round() noexcept {
     handshake(handshake_kind::round);
     ++rounds_;
     scan_fibers();
-    lock_scope hold{state.mark_lock};
-    handle_slots.for_each([](void*& slot) noexcept {
-      if (void* p = slot_load(slot)) marker::push(to_word(p) & ~std::uintptr_t{7});
-    });
-    auto grey = [](std::uintptr_t w) noexcept {
-      for_each_meaning(w, [](object_ref o) noexcept { marker::push(o.address()); });
-    };
-    for_each_root_range([&](void* p, std::size_t bytes) noexcept {
-      for_each_stack_word(to_word(p), to_word(p) + bytes, nullptr, grey);
-    });
+    exposed_are_judged_ = false;
   }
 
   // R3. Finds are noted in a mutator record of the collector's own, which is on no list but whose count is summed.
@@ -242,19 +263,16 @@ class collector {
     hand_over(self_);
   }
 
-  void drain() noexcept {
-    at_test_point(test_point::roots_scanned);
-    turns_.begin();
-    for (;;) {
-      {
-        lock_scope hold{state.mark_lock};
-        const std::uint32_t objects = testing.mark_quantum.load(memory_order_relaxed);
-        the_marker.mark_some(objects != 0 ? objects * 16 : quantum_bytes);
-        if (marker::is_empty()) return;
-      }
-      at_test_point(test_point::mid_mark);
-      turns_.rest();
+  cycle_step mark() noexcept {
+    {
+      lock_scope hold{state.mark_lock};
+      const std::uint32_t objects = testing.mark_quantum.load(memory_order_relaxed);
+      the_marker.mark_some(objects != 0 ? objects * 16 : quantum_bytes);
+      if (marker::is_empty() && (std::exchange(exposed_are_judged_, true) || !judge_exposed_locked()))
+        return cycle_step::rescan;
     }
+    at_test_point(test_point::mid_mark);
+    return cycle_step::mark;
   }
 
   std::uint64_t sum() const noexcept {
@@ -263,63 +281,67 @@ class collector {
   }
 
   // What was found in frames of fibers that wait for others, two rounds ago. What somebody has shaded as he should was handed over by an ack
-  // since then, and is marked now. What is not is nobody's: it is kept, and told of. Requires: drained.
-  void judge_exposed() noexcept {
+  // since then, and is marked now. What is not is nobody's: it is kept, and told of. True if there was any. Once after each round.
+  // Requires: mark_lock, nothing is left to mark.
+  bool judge_exposed_locked() noexcept {
     std::uint64_t kept = 0;
-    {
-      lock_scope hold{state.mark_lock};
-      for (grey_chunk* c = found_exposed_[1].take_all(); c != nullptr;) {
-        for (std::uint32_t i = 0; i < c->count; ++i) {
-          const object_ref o = object_at(c->words[i]);
-          if (!o || o.where->is_marked(o.index)) continue;
-          ++kept;
-          marker::push(c->words[i]);
-        }
-        grey_chunk* next = c->next;
-        grey_chunks.give(c);
-        c = next;
+    for (grey_chunk* c = found_exposed_[1].take_all(); c != nullptr;) {
+      for (std::uint32_t i = 0; i < c->count; ++i) {
+        const object_ref o = object_at(c->words[i]);
+        if (!o || o.where->is_marked(o.index)) continue;
+        ++kept;
+        marker::push(c->words[i]);
       }
+      grey_chunk* next = c->next;
+      grey_chunks.give(c);
+      c = next;
     }
     for (grey_chunk* c = found_exposed_[0].take_all(); c != nullptr;) {
       grey_chunk* next = c->next;
       found_exposed_[1].push(c);
       c = next;
     }
-    if (kept == 0) return;
     rescued_ += kept;
-    drain();
+    return kept != 0;
   }
 
-  void mark_to_the_end() noexcept {
-    for (;;) {
-      drain();
-      judge_exposed();
-      round_rule rule;
-      rule.begin(sum());
-      handshake(handshake_kind::round);
-      ++rounds_;
-      scan_fibers();
-      at_test_point(test_point::round_done);
-      const auto may_end = [&]() noexcept {
-        lock_scope hold{state.mark_lock};
-        const std::uint64_t now = sum();  // under the lock: a quantum counts what it marked at its end
-        return rule.may_end(
-            now, marker::is_empty() && found_exposed_[0].is_empty() && found_exposed_[1].is_empty());
-      };
-      if (!may_end()) continue;
+  cycle_step rescan() noexcept {
+    rule_.begin(sum());
+    make_round();
+    at_test_point(test_point::round_done);
+    return may_end() ? cycle_step::end_marking : mark_again();
+  }
+
+  // Rule R4.
+  bool may_end() noexcept {
+    lock_scope hold{state.mark_lock};
+    const std::uint64_t now = sum();  // under the lock: a quantum counts what it marked at its end
+    return rule_.may_end(now,
+                         marker::is_empty() && found_exposed_[0].is_empty() && found_exposed_[1].is_empty());
+  }
+  static cycle_step mark_again() noexcept {
+    at_test_point(test_point::roots_scanned);
+    return cycle_step::mark;
+  }
+
+  cycle_step end_marking() noexcept {
+    const auto judge = [this]() noexcept {
       lock_scope weak{weak_lock};
-      if (!may_end()) continue;
+      if (!may_end()) return false;
       weak_judged = true;
-      break;
-    }
+      return true;
+    };
+    if (!judge()) return mark_again();
     at_test_point(test_point::weak_judged);
     clear_dead_weak_slots();
     at_test_point(test_point::marking_done);
     if (testing.verify_each_cycle.load(memory_order_relaxed)) verify_marks();
     serve_graph_request();
+    return cycle_step::barrier_off;
   }
 
-  void end_of_marking() noexcept {
+  // How much lives, for the pacer.
+  void measure() noexcept {
     mark_end_ = os::now();
     const std::size_t allocated =
         state.counters.allocated_bytes.load(memory_order_relaxed) - allocated_before_;
@@ -330,16 +352,18 @@ class collector {
     state.last_marked_bytes.store(state.marked_bytes.load(memory_order_relaxed), memory_order_relaxed);
     state.marking.store(false, memory_order_relaxed);
     const cpu_readings cpu = read_cpu_clocks(mark_end_);
-    {
-      lock_scope hold{state.pacer_lock};
-      end_cpu_window_locked(cpu);
-      state.cap.cycle_ended();
-      state.pace.set_gives_way(state.cap.gives_way());
-      state.pace.cycle_done({live, allocated});
-      gave_way_ = state.pace.gives_way();
-      goal_ = state.pace.goal();
-      publish_pace_locked();
-    }
+    lock_scope hold{state.pacer_lock};
+    end_cpu_window_locked(cpu);
+    state.cap.cycle_ended();
+    state.pace.set_gives_way(state.cap.gives_way());
+    state.pace.cycle_done({live, allocated});
+    gave_way_ = state.pace.gives_way();
+    goal_ = state.pace.goal();
+    publish_pace_locked();
+  }
+
+  cycle_step barrier_off() noexcept {
+    measure();
     // From here on every span's epoch is old but for those that acked mutators make.
     state.epoch.store(state.epoch.load(memory_order_relaxed) + 1,
                       memory_order_release);  // pairs-with: serve(), list_span()
@@ -357,6 +381,9 @@ class collector {
       lock_scope hold{k.lock};
       k.unswept.append(k.pending);
     });
+    sweep_at_ = 1;
+    at_test_point(test_point::sweep_begin);
+    return cycle_step::sweep;
   }
 
   // Notes that mutators made between the end of marking and their ack; all of them are of marked or dead objects.
@@ -369,12 +396,21 @@ class collector {
     }
   }
 
-  void sweep() noexcept {
-    at_test_point(test_point::sweep_begin);
-    turns_.begin();
-    shapes.for_each([this](shape& k) noexcept {
-      while (sweep_one(k)) turns_.rest();
-    });
+  cycle_step sweep() noexcept {
+    // Shapes that are made meanwhile have no span to sweep.
+    for (; sweep_at_ < shapes.end_number(); ++sweep_at_)
+      if (sweep_one(shapes[sweep_at_])) return cycle_step::sweep;
+    end();
+    return cycle_step::begin;
+  }
+
+  void end() noexcept {
+    heap_state& s = state;
+    report();
+    s.completed.store(s.started.load(memory_order_relaxed), memory_order_release);  // pairs-with: collect()
+    s.completed_word.fetch_add(1, memory_order_release);
+    os::futex_wake(s.completed_word, INT32_MAX);
+    at_test_point(test_point::cycle_done);
   }
 
   void report() noexcept;
@@ -391,8 +427,15 @@ class collector {
 
   std::size_t live() const noexcept { return live_; }
 
+  // The collector's thread; who holds it, between two orders.
+  cycle_step next_step() const noexcept { return next_.load(memory_order_relaxed); }
+
  private:
   turns turns_;
+  atomic<cycle_step> next_{cycle_step::begin};
+  round_rule rule_;
+  std::uint32_t sweep_at_ = 1;  // number of the shape whose spans are being swept
+  bool exposed_are_judged_ = false;
   mutator self_;
   mutator exposed_;                             // notes of frames that others may have written to
   grey_exchange<grey_chunk> found_exposed_[2];  // of the last round, of the one before
@@ -447,15 +490,9 @@ inline void ensure_started() {
 
 // ---- who waits ----
 
-// Until cycle n is over. Requires: somebody has asked for it; no lock that a mutator could hold at a safepoint.
-inline void wait_for_cycle(std::uint64_t n) noexcept {
-  const auto wait = [n] {
-    for (;;) {
-      const std::uint32_t seen = state.completed_word.load(memory_order_acquire);
-      if (state.completed.load(memory_order_acquire) >= n) return;  // pairs-with: cycle()
-      os::futex_wait(state.completed_word, seen);
-    }
-  };
+// Calls wait() while the collector can do without the calling mutator, if it is one.
+template <class F>
+void wait_idle(F&& wait) noexcept {
   if (mutator* m = own_mutator_if_any()) {
     const runtime_scope in{*m};
     while_idle(*m, wait);
@@ -465,10 +502,40 @@ inline void wait_for_cycle(std::uint64_t n) noexcept {
   }
 }
 
+// Until cycle n is over. Requires: somebody has asked for it; no lock that a mutator could hold at a safepoint.
+inline void wait_for_cycle(std::uint64_t n) noexcept {
+  wait_idle([n] {
+    for (;;) {
+      const std::uint32_t seen = state.completed_word.load(memory_order_acquire);
+      if (state.completed.load(memory_order_acquire) >= n) return;  // pairs-with: end()
+      os::futex_wait(state.completed_word, seen);
+    }
+  });
+}
+
+// One word for the calling fiber, or thread where that runs none.
+inline const void* caller_identity() noexcept {
+  const processor* const p = current_processor();
+  return p != nullptr && p->current != nullptr ? static_cast<const void*>(p->current)
+                                               : reinterpret_cast<const void*>(::pthread_self());
+}
+
+// For who holds the collector: what is left of the running cycle, and another one.
+TERN_COLD inline void step_whole_cycle() noexcept {
+  const collector& c = collector::the_collector();
+  while (c.next_step() != cycle_step::begin) orders.give(true);
+  do orders.give(true);
+  while (c.next_step() != cycle_step::begin);
+}
+
 // A whole cycle that begins after the call. Requires: as above.
 inline void collect_and_wait() {
   ensure_started();
-  if (!state.dead.load(memory_order_relaxed)) wait_for_cycle(request_cycle());
+  if (state.dead.load(memory_order_relaxed)) return;
+  if (TERN_UNLIKELY(orders.is_held_by(caller_identity())))
+    wait_idle(&step_whole_cycle);
+  else
+    wait_for_cycle(request_cycle());
 }
 
 }  // namespace tern::inline v1::detail::gc

@@ -231,10 +231,12 @@ class shape_table {
   }
 
   shape& operator[](std::uint32_t number) const noexcept { return *shapes_[number]; }
+  // Numbers begin at 1. acquire pairs-with: intern_locked()
+  std::uint32_t end_number() const noexcept { return count_.load(memory_order_acquire); }
 
   template <class F>
   void for_each(F&& f) {
-    const std::uint32_t n = count_.load(memory_order_acquire);  // pairs-with: intern_locked()
+    const std::uint32_t n = end_number();
     for (std::uint32_t i = 1; i < n; ++i) f(*shapes_[i]);
   }
 
