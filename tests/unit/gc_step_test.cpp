@@ -11,6 +11,8 @@
 #include "tests/stress/gc_schedules.hpp"
 #include "tests/unit/gc_support.hpp"
 
+// A name of its own: the files of a test program are compiled together.
+namespace gc_step_test {
 namespace {
 
 namespace gc = tern::gc;
@@ -429,3 +431,4 @@ TEST(gc_step, all_is_swept_before_the_next_cycle_begins) {
 }
 
 }  // namespace
+}  // namespace gc_step_test

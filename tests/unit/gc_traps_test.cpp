@@ -12,6 +12,8 @@
 #include "tests/stress/gc_schedules.hpp"
 #include "tests/unit/gc_support.hpp"
 
+// A name of its own: the files of a test program are compiled together.
+namespace gc_traps_test {
 namespace {
 
 namespace gc = tern::gc;
@@ -289,3 +291,4 @@ TEST(gc_traps, an_array_whose_fifth_element_throws_ends_four) {
 }
 
 }  // namespace
+}  // namespace gc_traps_test

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -112,6 +114,42 @@ TEST_F(gc_verifier, blocks_of_every_kind_are_looked_through) {
     EXPECT_EQ(verify().in_blocks, 1u) << bytes;
     tern::deallocate(words);
   }
+}
+
+// Blocks with mappings of their own: what is above 64 MiB.
+TEST_F(gc_verifier, a_huge_block_is_looked_through_where_it_is) {
+  constexpr std::size_t bytes = std::size_t{65} << 20;
+  constexpr std::size_t last = bytes / sizeof(target*) - 1;
+  const auto hide = [](target** words, std::size_t i) { on_thread([&] { words[i] = gc::make<target>(); }); };
+  auto* words = static_cast<target**>(tern::allocate(bytes));  // fresh from the OS: zeros
+  hide(words, last);
+  EXPECT_EQ(verify().in_blocks, 1u);
+  words[last] = nullptr;
+  words = static_cast<target**>(tern::reallocate(words, 2 * bytes));
+  ASSERT_NE(words, nullptr);
+  hide(words, 2 * last + 1);
+  EXPECT_EQ(verify().in_blocks, 1u) << "it has grown, and moved if it had to";
+  words[2 * last + 1] = nullptr;
+  hide(words, 0);
+  tern::deallocate(words);
+  EXPECT_EQ(verify().in_blocks, 0u);
+}
+
+TEST_F(gc_verifier, huge_blocks_may_come_and_go_while_it_looks) {
+  constexpr std::size_t bytes = std::size_t{65} << 20;
+  std::atomic<bool> ends{false};
+  std::atomic<int> turns{0};
+  std::thread busy{[&] {  // attached to nothing: it goes on while the world is stopped
+    while (!ends) {
+      void* p = tern::allocate(bytes);
+      p = tern::reallocate(p, bytes + (std::size_t{1} << 20));
+      tern::deallocate(p);
+      ++turns;
+    }
+  }};
+  for (int i = 0; i < 5 || turns < 100; ++i) EXPECT_EQ(verify().in_blocks, 0u);
+  ends = true;
+  busy.join();
 }
 
 TEST_F(gc_verifier, a_word_that_its_objects_type_does_not_name_is_told) {

@@ -6,9 +6,10 @@
 // Structure   A span record of kind huge; the map has an entry for the block's first page only, since a free, a resize and a
 //             query name the start. What is no larger than max_borrowed and has not grown is borrowed from the page heap, since a mapping
 //             that comes and goes costs a fault for each page; it has `pages`, a mapping has none. Each of the two steps in
-//             where the other has no addresses left.
+//             where the other has no addresses left. Mappings are on a list, for who looks through memory (live_blocks.hpp).
 // Protocol    resize: the entry is cleared before mremap, because another thread may be given the old addresses, and set
 //             theirs, before mremap returns here.
+//             A mapping is off the list, whose lock a visitor holds, before it goes or moves.
 // Limits      A pointer into a huge block is unknown to the map, so freeing one is reported as a foreign pointer.
 //             mremap keeps no alignment beyond the OS page's.
 
@@ -19,6 +20,7 @@
 #include <cstring>
 
 #include <tern/alloc/central.hpp>
+#include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
 
@@ -79,6 +81,14 @@ class huge_blocks {
     // Back to what it was, which is less.
     static_cast<void>(heap.change_foreign(pages_of(mapped), pages_of(before)));
     return copy(s, bytes);
+  }
+
+  // Calls f(start, bytes) for each block that has a mapping of its own. Who would free or resize one waits meanwhile, so f does neither.
+  template <class F>
+  void for_each_mapped(F&& f) noexcept {
+    lock_scope hold{lock_};
+    for (span_base* s = mapped_.front(); s != nullptr; s = mapped_.next(*s))
+      f(s->start, static_cast<span*>(s)->mapped_bytes);
   }
 
   template <class F>
@@ -171,11 +181,17 @@ class huge_blocks {
     return p;
   }
 
-  static void publish(span* s) noexcept {
+  void publish(span* s) noexcept {
     heap.map().set(s->start, page_entry{s, span_kind::huge, 0});
     add_leak_root(s->memory(), s->mapped_bytes);
+    lock_scope hold{lock_};
+    mapped_.push_back(*s);
   }
-  static void withdraw(span* s) noexcept {
+  void withdraw(span* s) noexcept {
+    {
+      lock_scope hold{lock_};
+      mapped_.erase(*s);
+    }
     heap.map().set(s->start, page_entry{});
     remove_leak_root(s->memory(), s->mapped_bytes);
   }
@@ -188,7 +204,8 @@ class huge_blocks {
   }
 
   spin_lock<> lock_;
-  totals totals_;  // lock_
+  totals totals_;                             // lock_
+  list<span_base, &span_base::hook> mapped_;  // lock_
 };
 
 inline constinit huge_blocks huge;

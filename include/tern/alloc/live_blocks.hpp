@@ -4,11 +4,12 @@
 //
 // Context     For who looks through memory that is not its own: the collector's verifier searches it for pointers.
 // Structure   Blocks in spans of the page heap, by the page map; of small classes those with a bit set. What lies in a
-//             cache has its bit too: the caches' addresses are copied and sorted first, and left out.
+//             cache has its bit too: the caches' addresses are copied and sorted first, and left out. Huge blocks that
+//             have a mapping of their own are on a list.
 // Protocol    Threads may allocate and free meanwhile: a block is then visited or not, and may be freed under the
-//             visitor's eyes. Its bytes can be read all the same, since pages of the heap stay mapped.
-// Limits      Not visited: huge blocks with a mapping of their own, which may go; sampled blocks, whose bytes may lose
-//             all access; none at all while samples are taken. A cache that grows during the copy may hide some of its
+//             visitor's eyes. Its bytes can be read all the same, since pages of the heap stay mapped, and since who would
+//             unmap a huge block waits for the visitor.
+// Limits      Not visited: sampled blocks, whose bytes may lose all access; none at all while samples are taken. A cache that grows during the copy may hide some of its
 //             blocks from it.
 
 #include <algorithm>
@@ -85,7 +86,7 @@ void for_each_live_block_of(span& s, const page_entry& e, const cached_blocks& c
   }
 }
 
-// Calls f(std::uintptr_t start, std::size_t bytes) for each live block that can be visited. False if none can just now.
+// Calls f(std::uintptr_t start, std::size_t bytes) for each live block that can be visited. False if none can just now. f must not free.
 template <class F>
 bool for_each_live_block(F&& f) noexcept {
   if (samples.is_on()) return false;  // a span might get a guard under the visitor's eyes
@@ -106,6 +107,7 @@ bool for_each_live_block(F&& f) noexcept {
       a = next > a ? next : a + page_bytes;
     }
   });
+  huge.for_each_mapped(f);
   return true;
 }
 
