@@ -24,7 +24,7 @@ TABLE = re.compile(r"(<!-- (table|claims|answers|rates): (\S+) (?:(\S+) )?(?:(\S
 def rendered(ternbench, match):
     what, source, argument, areas = match.group(2, 3, 4, 5)
     areas = [word for area in (areas or "").split(",") if area for word in ("--area", area)]
-    command = {"table": ["show", source, "--format", "markdown", "--select", argument],
+    command = {"table": ["show", source, "--format", "compact", "--select", argument],
                "claims": ["claims", source, "--format", "markdown", "--surprises", argument],
                "answers": ["claims", source, "--format", "markdown", "--claims", argument, *areas],
                "rates": ["rates", source]}[what]

@@ -83,7 +83,8 @@ exit_code do_run(arguments& args, const CLI::App& verb) {
 
 exit_code do_show(const arguments& args, const CLI::App& verb) {
   show_options options;
-  options.markdown = args.format == "markdown";
+  options.compact = args.format == "compact";
+  options.markdown = options.compact || args.format == "markdown";
   if (verb.count("--select") > 0) options.selected = selection::parse(args.select);
   for (const auto& [option, value] : {std::pair{"--area", &args.area}, {"--case", &args.case_name}}) {
     if (verb.count(option) == 0) continue;
@@ -216,8 +217,9 @@ CLI::App* add_run(CLI::App& app, arguments& args) {
 CLI::App* add_show(CLI::App& app, arguments& args) {
   CLI::App* verb = app.add_subcommand("show", "The table of a run: each subject against its baselines");
   verb->add_option("RUN", args.shown, "run directory, summary.json or Google Benchmark file")->required();
-  verb->add_option("--format", args.format, "text or markdown")
-      ->check(CLI::IsMember({"text", "markdown"}))
+  verb->add_option("--format", args.format,
+                   "text, markdown, or compact: Markdown with a line per subject, not per pair")
+      ->check(CLI::IsMember({"text", "markdown", "compact"}))
       ->capture_default_str();
   verb->add_option("--select", args.select,
                    "a file with, or a list of, areas, cases or area/case/param:value");

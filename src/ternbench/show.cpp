@@ -1,6 +1,7 @@
 #include "show.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <set>
@@ -223,32 +224,60 @@ std::string escape_markdown(std::string_view s) {
   return out;
 }
 
-std::string render_markdown(const run_data& run, const std::vector<shown_group>& groups) {
-  std::string out = escape_markdown(describe(run)) + "\n\n";
-  out += "| case | metric | subject | median (spread) | against | median (spread) | ratio | 95% interval |\n";
-  out += "|---|---|---|--:|---|--:|--:|--:|\n";
-  std::vector<std::string> notes;
+std::string ratio_cell(const row_data& subject, const row_data& base, const metric& m) {
+  const interval ratio = ratio_of(subject, base, m);
+  if (ratio.count == 0) return subject_label(base) + " -";
+  return fmt::format("{} **{}** ({})", subject_label(base), format_ratio(ratio.estimate),
+                     format_interval(ratio));
+}
+
+/// Columns "case | metric | subject | median (spread)" and what stands beside them: a line per subject, or one per pair.
+std::string comparison_lines(const std::vector<shown_group>& groups, bool compact) {
+  std::string out;
   for (const shown_group& g : groups) {
-    for (const row_data* row : g.rows) {
-      if (const std::string status = status_text(*row); !status.empty()) {
-        notes.push_back(fmt::format("`{}`: {}", row->name, escape_markdown(status)));
-      }
-    }
     for (const metric& m : shown_metrics()) {
       for (const row_data* subject : g.rows) {
         if (subject->role != "subject" || !subject->has(m)) continue;
         const auto lead = fmt::format("| {} | {} | {} | {} |", g.name, m.name, subject_label(*subject),
                                       markdown_cell(*subject, m));
-        bool any = false;
+        std::vector<const row_data*> others;
         for (const row_data* base : g.rows) {
-          if (base->role == "subject" || !base->has(m)) continue;
-          const interval ratio = ratio_of(*subject, *base, m);
-          const std::string bounds = format_interval(ratio);
-          out += fmt::format("{} {} | {} | {} | {} |\n", lead, subject_label(*base), markdown_cell(*base, m),
-                             ratio.count == 0 ? "-" : format_ratio(ratio.estimate), bounds);
-          any = true;
+          if (base->role != "subject" && base->has(m)) others.push_back(base);
         }
-        if (!any) out += lead + " - | - | - | - |\n";
+        if (compact) {
+          std::vector<std::string> cells;
+          for (const row_data* base : others) cells.push_back(ratio_cell(*subject, *base, m));
+          out +=
+              fmt::format("{} {} |\n", lead, cells.empty() ? "-" : fmt::format("{}", fmt::join(cells, ", ")));
+          continue;
+        }
+        for (const row_data* base : others) {
+          const interval ratio = ratio_of(*subject, *base, m);
+          out += fmt::format("{} {} | {} | {} | {} |\n", lead, subject_label(*base), markdown_cell(*base, m),
+                             ratio.count == 0 ? "-" : format_ratio(ratio.estimate), format_interval(ratio));
+        }
+        if (others.empty()) out += lead + " - | - | - | - |\n";
+      }
+    }
+  }
+  return out;
+}
+
+std::string render_markdown(const run_data& run, const std::vector<shown_group>& groups, bool compact) {
+  std::string out = escape_markdown(describe(run)) + "\n\n";
+  out +=
+      compact
+          ? "| case | metric | subject | median (spread) | ratio to each of the others, its 95% interval |\n"
+            "|---|---|---|--:|---|\n"
+          : "| case | metric | subject | median (spread) | against | median (spread) | ratio | 95% interval "
+            "|\n"
+            "|---|---|---|--:|---|--:|--:|--:|\n";
+  out += comparison_lines(groups, compact);
+  std::vector<std::string> notes;
+  for (const shown_group& g : groups) {
+    for (const row_data* row : g.rows) {
+      if (const std::string status = status_text(*row); !status.empty()) {
+        notes.push_back(fmt::format("`{}`: {}", row->name, escape_markdown(status)));
       }
     }
   }
@@ -336,7 +365,7 @@ std::string render(const run_data& run, const show_options& options, const palet
     throw tool_error(fmt::format("{}: no row of this run is in \"{}\"", run.label, missing.front()));
   }
   const std::vector<shown_group> groups = group_rows(run, options.selected);
-  return options.markdown ? render_markdown(run, groups) : render_text(run, groups, colours);
+  return options.markdown ? render_markdown(run, groups, options.compact) : render_text(run, groups, colours);
 }
 
 }  // namespace ternbench

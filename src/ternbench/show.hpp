@@ -23,13 +23,15 @@ struct shown_group {
 struct show_options {
   selection selected;
   bool markdown = false;
+  bool compact = false;  ///< Markdown: a line per subject
 };
 
 /// Gives the rows of `run` the instructions per operation that a file of `count` has for them.
 /// Throws tool_error: not_comparable for another architecture, failed where no row of the file is in the run.
 void add_counts(run_data& run, const run_data& counts);
 
-/// The table. In text form no line is wider than 100 columns; in Markdown each line is one subject against one baseline.
+/// The table. In text form no line is wider than 100 columns; in Markdown each line is one subject against one
+/// baseline, or, where it is to be compact, against all.
 [[nodiscard]] std::string render(const run_data& run, const show_options& options, const palette& colours);
 
 }  // namespace ternbench

@@ -71,6 +71,20 @@ class read_test(unittest.TestCase):
         self.assertIn("| sched/yield | time | tern |", "\n".join(table))
         self.assertIn("- `sched/yield/pthread_pool`: skipped: one worker cannot yield to another", lines)
 
+    def test_show_compact(self):
+        pairs = self.good("show", "a", "--format", "markdown", "--select", "sched").splitlines()
+        lines = self.good("show", "a", "--format", "compact", "--select", "sched").splitlines()
+        table = [line for line in lines if line.startswith("|")]
+        self.assertEqual({line.count("|") for line in table}, {6})
+        subjects = {tuple(line.split(" | ")[:3]) for line in pairs if line.startswith("| sched")}
+        self.assertEqual([tuple(line.split(" | ")[:3]) for line in table[2:]], sorted(subjects))
+        for line in pairs:
+            if line.startswith("| sched") and " | - | " not in line:
+                lead, cells = line.split(" | ")[:3], line.strip("| ").split(" | ")
+                short = next(t for t in table if t.split(" | ")[:3] == lead)
+                self.assertIn(f"{cells[4]} **{cells[6]}** ({cells[7]})", short)
+        self.assertIn("- `sched/yield/pthread_pool`: skipped: one worker cannot yield to another", lines)
+
     def test_show_sets_instructions_beside_times(self):
         document = json.loads((RUNS / "a/summary.json").read_text())
         counted = {"alloc/pair/tern/size:8": (20, 22), "alloc/pair/malloc/size:8": (42, 42)}
