@@ -145,7 +145,8 @@ std::vector<scaling> scalings(const std::vector<shown_group>& groups) {
   return found;
 }
 
-std::string footer(const std::vector<shown_group>& groups) {
+/// `other` is what a ratio is to.
+std::string footer(const std::vector<shown_group>& groups, std::string_view other) {
   std::set<std::size_t> counts;
   bool short_of_95 = false;
   for (const shown_group& g : groups) {
@@ -159,11 +160,11 @@ std::string footer(const std::vector<shown_group>& groups) {
   const std::string n = counts.size() == 1 ? fmt::format("{}", *counts.begin())
                                            : fmt::format("{} to {}", *counts.begin(), *counts.rbegin());
   std::string text = fmt::format(
-      "Median of n = {} process repetitions; spread = interquartile range / median. Ratio = tern / this row: "
+      "Median of n = {} process repetitions; spread = interquartile range / median. Ratio = tern / {}: "
       "median of the "
       "ratios within each repetition, with its 95% order-statistic interval; below 1 tern is faster or "
       "smaller.",
-      n);
+      n, other);
   if (short_of_95) {
     text += " \"~\": n below 6 cannot carry 95%; the whole range is given, which covers ";
     std::string covers;
@@ -202,7 +203,7 @@ std::string render_text(const run_data& run, const std::vector<shown_group>& gro
                       format_interval(ratio)});
     }
   }
-  if (const std::string text = footer(groups); !text.empty())
+  if (const std::string text = footer(groups, "this row"); !text.empty())
     out += "\n" + wrap(text, table_width, "") + "\n";
   return out;
 }
@@ -291,7 +292,7 @@ std::string render_markdown(const run_data& run, const std::vector<shown_group>&
                          format_interval(ratio));
     }
   }
-  if (const std::string text = footer(groups); !text.empty()) out += "\n" + text + "\n";
+  if (const std::string text = footer(groups, "the other"); !text.empty()) out += "\n" + text + "\n";
   if (!notes.empty()) {
     out += "\nNot measured:\n\n";
     for (const std::string& note : notes) out += "- " + note + "\n";
