@@ -259,6 +259,62 @@ TEST(PageHeap, GivesPartsOfHugePagesBack) {
   EXPECT_LE(of_mapping(base, "Rss:"), resident - bytes / 2);
 }
 
+// What the kernel was asked for the mapping that holds p: "hg" for huge pages, "nh" for none, "" for neither; "?" where it does not tell.
+std::string huge_page_advice(const void* p) {
+  std::ifstream in("/proc/self/smaps");
+  bool here = false;
+  for (std::string line; std::getline(in, line);) {
+    std::uintptr_t from = 0;
+    std::uintptr_t to = 0;
+    if (std::sscanf(line.c_str(), "%zx-%zx ", &from, &to) == 2) {
+      here = from <= to_word(p) && to_word(p) < to;
+    } else if (here && line.starts_with("VmFlags:")) {
+      line += ' ';
+      return line.find(" hg ") != std::string::npos   ? "hg"
+             : line.find(" nh ") != std::string::npos ? "nh"
+                                                      : "";
+    }
+  }
+  return "?";
+}
+
+bool kernel_takes_advice() {
+  if (tern_test::is_emulated() || os::page_size() != 4096) return false;
+  void* p = os::reserve(chunk_bytes, chunk_bytes);
+  os::advise_huge_pages(p, chunk_bytes, true);
+  const bool takes = huge_page_advice(p) == "hg";
+  os::unreserve(p, chunk_bytes);
+  return takes;
+}
+
+TEST(PageHeap, AsksForHugePagesOnceItIsNotSmall) {
+  if (!kernel_takes_advice()) GTEST_SKIP() << "the kernel has no huge pages to give, or does not tell";
+  flat_heap& h = fresh_heap<flat_heap>({.first_reservation = std::size_t{64} << 20, .single = true});
+  const auto chunk = [&h]() { return h.allocate({.pages = pages_per_chunk, .kind = test_kind}); };
+  std::vector<test_span*> chunks;
+  for (std::size_t bytes = 0; bytes < huge_pages::small_heap + 4 * chunk_bytes; bytes += chunk_bytes) {
+    chunks.push_back(chunk());
+    ASSERT_NE(chunks.back(), nullptr);
+    EXPECT_EQ(huge_page_advice(chunks.back()->memory()), bytes < huge_pages::small_heap ? "" : "hg") << bytes;
+  }
+
+  // A part that goes back makes its chunk one of small pages, and only that.
+  test_span* const third = chunks[chunks.size() - 3];
+  char* const base = static_cast<char*>(third->memory());
+  h.free(third);
+  test_span* half = h.allocate({.pages = pages_per_chunk / 2, .kind = test_kind});
+  ASSERT_EQ(half->memory(), base);
+  EXPECT_GE(h.release_memory(), chunk_bytes / 2);
+  EXPECT_EQ(huge_page_advice(base), "nh");
+  EXPECT_EQ(huge_page_advice(base - chunk_bytes), "hg");
+  EXPECT_EQ(huge_page_advice(base + chunk_bytes), "hg");
+
+  // Whole, it is huge again: the rest of it, which holds nothing, goes back with the half.
+  h.free(half);
+  EXPECT_EQ(h.release_memory(), chunk_bytes / 2);
+  EXPECT_EQ(huge_page_advice(base), "hg");
+}
+
 // A buffer that comes and goes keeps its pages; what is no longer needed goes back while the program frees.
 TEST(Scavenger, KeepsWhatIsNeededAndReturnsTheRest) {
   radix_heap& h = fresh_heap<radix_heap>({.first_reservation = std::size_t{256} << 20});
