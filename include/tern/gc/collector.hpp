@@ -267,7 +267,7 @@ class collector {
     {
       lock_scope hold{state.mark_lock};
       const std::uint32_t objects = testing.mark_quantum.load(memory_order_relaxed);
-      the_marker.mark_some(objects != 0 ? objects * 16 : turns_.piece());
+      the_marker.mark_some(objects != 0 ? objects * 16 : quantum_bytes);
       if (marker::is_empty() && (std::exchange(exposed_are_judged_, true) || !judge_exposed_locked()))
         return cycle_step::rescan;
     }
@@ -423,6 +423,7 @@ class collector {
 
  public:
   static constexpr os::nanoseconds late_after = 2'000'000;  // without an answer a mutator gets a signal
+  static constexpr std::size_t quantum_bytes = std::size_t{16} << 10;
 
   std::size_t live() const noexcept { return live_; }
 

@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cstddef>
 #include <cstdint>
 
 #include <tern/gc/state.hpp>
@@ -33,18 +32,12 @@ class turns {
     ask_for_short_slices();
   }
 
-  void begin() noexcept {
-    is_crowded_ = mutators_want_every_cpu();
-    since_ = os::now();
-  }
-  // Bytes of marking between two calls of rest(). Where a CPU is left over, mutators that owe work find the marker at it, and need not wait for it.
-  std::size_t piece() const noexcept { return std::size_t{is_crowded_ ? 16u : 64u} << 10; }
+  void begin() noexcept { since_ = os::now(); }
 
   void rest() noexcept {
     const os::nanoseconds now = os::now();
     if (now - since_ < turn) return;
-    is_crowded_ = mutators_want_every_cpu();
-    if (is_crowded_) {
+    if (mutators_want_every_cpu()) {
       const timespec t{0, pause};
       ::nanosleep(&t, nullptr);
     }
@@ -81,7 +74,6 @@ class turns {
   }
 
   unsigned cpus_ = 1;
-  bool is_crowded_ = false;
   os::nanoseconds since_ = 0;
 };
 
