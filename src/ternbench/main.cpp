@@ -83,8 +83,9 @@ exit_code do_run(arguments& args, const CLI::App& verb) {
 
 exit_code do_show(const arguments& args, const CLI::App& verb) {
   show_options options;
-  options.compact = args.format == "compact";
-  options.markdown = options.compact || args.format == "markdown";
+  options.form = args.format == "compact"    ? table_form::compact
+                 : args.format == "markdown" ? table_form::markdown
+                                             : table_form::text;
   if (verb.count("--select") > 0) options.selected = selection::parse(args.select);
   for (const auto& [option, value] : {std::pair{"--area", &args.area}, {"--case", &args.case_name}}) {
     if (verb.count(option) == 0) continue;

@@ -356,7 +356,7 @@ exit_code report(const report_options& options) {
     std::string text = fmt::format("### {}\n\n", run_name(last));
     for (const run_data& run : runs) text += "- " + describe(run) + "\n";
     text += "\n<details><summary>Each subject against its baselines</summary>\n\n" +
-            render(last, show_options{{}, true}, palette::none()) + "\n</details>\n";
+            render(last, show_options{{}, table_form::markdown}, palette::none()) + "\n</details>\n";
     if (!answers.empty()) {
       text += fmt::format("\n<details><summary>{}</summary>\n\n{}\n</details>\n", summary_of(answers),
                           render_markdown(answers));

@@ -366,7 +366,8 @@ std::string render(const run_data& run, const show_options& options, const palet
     throw tool_error(fmt::format("{}: no row of this run is in \"{}\"", run.label, missing.front()));
   }
   const std::vector<shown_group> groups = group_rows(run, options.selected);
-  return options.markdown ? render_markdown(run, groups, options.compact) : render_text(run, groups, colours);
+  return options.form == table_form::text ? render_text(run, groups, colours)
+                                          : render_markdown(run, groups, options.form == table_form::compact);
 }
 
 }  // namespace ternbench

@@ -20,10 +20,15 @@ struct shown_group {
 /// subject / base by repetition; unbounded and empty where they have none in common.
 [[nodiscard]] interval ratio_of(const row_data& subject, const row_data& base, const metric& m);
 
+enum class table_form {
+  text,
+  markdown,
+  compact,  ///< Markdown, with a line per subject
+};
+
 struct show_options {
   selection selected;
-  bool markdown = false;
-  bool compact = false;  ///< Markdown: a line per subject
+  table_form form = table_form::text;
 };
 
 /// Gives the rows of `run` the instructions per operation that a file of `count` has for them.

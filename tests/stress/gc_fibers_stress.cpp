@@ -48,6 +48,11 @@ void fibers_channel_and_exit(unsigned processors, unsigned least) {
     rt.run([&] {
       tern::channel<parcel*> c{128};
       tern::nursery consumers;
+      // Also where no further fiber can be made: the test then fails with what was thrown, instead of waiting for consumers that wait.
+      struct closing {
+        tern::channel<parcel*>& c;
+        ~closing() { c.close(); }
+      };
       for (int k = 0; k < 2; ++k)
         consumers.spawn([&] {
           while (std::optional<parcel*> p = c.receive()) {
@@ -58,6 +63,7 @@ void fibers_channel_and_exit(unsigned processors, unsigned least) {
             ++received;
           }
         });
+      const closing at_end{c};
       tern::nursery producers;
       for (; count < least || cycles_run() < 2; ++count) {
         const unsigned f = count;
@@ -71,8 +77,6 @@ void fibers_channel_and_exit(unsigned processors, unsigned least) {
         if (f % 1000 == 999) tern::this_thread::yield();
       }
       producers.wait();
-      c.close();
-      consumers.wait();
     });
   }
   done = true;

@@ -15,6 +15,7 @@
 #include <tern/gc.hpp>
 #include <tern/sched.hpp>
 
+#include "tests/support/heap_peak.hpp"
 #include "tests/support/seed.hpp"
 
 namespace {
@@ -37,20 +38,6 @@ struct hard_limit {
 // Bytes of pages that objects lie in, the most at a time since it was last asked.
 std::size_t take_peak() { return tern::detail::gc::pages.take_peak() * tern::detail::page_bytes; }
 
-class counted_peak {
- public:
-  void look() {
-    const std::size_t now = tern::detail::gc::state.heap_bytes.load();
-    std::size_t seen = most_.load(std::memory_order_relaxed);
-    while (seen < now && !most_.compare_exchange_weak(seen, now, std::memory_order_relaxed)) {
-    }
-  }
-  std::size_t most() const { return most_; }
-
- private:
-  std::atomic<std::size_t> most_{0};
-};
-
 struct load {
   table* slots;  // of this mutator alone
   std::uint64_t id;
@@ -60,7 +47,7 @@ struct load {
 struct outcome {
   std::atomic<std::uint64_t> failures{0};
   std::atomic<std::uint64_t> wrong{0};
-  counted_peak counted;
+  gc_test::heap_peak counted;
 };
 
 // Replaces objects as fast as it can, and makes some that nobody keeps, also large ones.

@@ -20,6 +20,7 @@
 #include <tern/sched.hpp>
 
 #include "tests/support/emulation.hpp"
+#include "tests/support/heap_peak.hpp"
 #include "tests/support/seed.hpp"
 
 namespace {
@@ -85,7 +86,7 @@ TEST_P(gc_starved, cycles_end_and_the_heap_is_bounded) {
       volatile std::uint64_t x = 1;
       while (!done.load(std::memory_order_relaxed)) x = x * 3;
     });
-  std::atomic<std::size_t> peak{0};
+  gc_test::heap_peak peak;
   tern::runtime rt{{.processors = 2}};
   rt.run([&] {
     tern::nursery n;
@@ -97,10 +98,7 @@ TEST_P(gc_starved, cycles_end_and_the_heap_is_bounded) {
           x->value[0] = random();
           (*held)[random() % slots] = x;
           if (i % 64 != 0) continue;
-          const std::size_t now = tern::detail::gc::state.heap_bytes.load(std::memory_order_relaxed);
-          std::size_t seen = peak.load();
-          while (seen < now && !peak.compare_exchange_weak(seen, now)) {
-          }
+          peak.look();
           if (i % 1024 == 0) tern::this_thread::yield();
         }
       });
@@ -116,13 +114,13 @@ TEST_P(gc_starved, cycles_end_and_the_heap_is_bounded) {
       "%llu cycles, %llu bytes allocated, live %llu, goal %llu, peak %zu, assists %llu, brakes %llu\n",
       static_cast<unsigned long long>(cycles), static_cast<unsigned long long>(allocated),
       static_cast<unsigned long long>(before.live_bytes), static_cast<unsigned long long>(before.goal_bytes),
-      peak.load(), static_cast<unsigned long long>(after.assists - before.assists),
+      peak.most(), static_cast<unsigned long long>(after.assists - before.assists),
       static_cast<unsigned long long>(after.brakes - before.brakes));
   // The last one is asked for. A short run, as under an emulator, allocates too little for more than one by itself.
   EXPECT_GE(cycles, allocated > 4 * before.goal_bytes ? 3u : 2u);
   // What is allocated while a slow cycle marks lives until the next one, so its goal is higher; but the heap is not all that was
   // allocated: without brakes that get longer it would be.
-  EXPECT_LE(peak.load(), 8 * before.goal_bytes);
+  EXPECT_LE(peak.most(), 8 * before.goal_bytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(priorities, gc_starved,

@@ -15,10 +15,7 @@
 namespace gc_test {
 
 // What a test knows of an object without holding it: an address that no stack of a mutator has.
-inline bool is_marked(std::uintptr_t word) {
-  const tern::detail::gc::object_ref o = tern::detail::gc::object_at(word);
-  return o && o.where->is_marked(o.index);
-}
+inline bool is_marked(std::uintptr_t word) { return tern::detail::gc::is_marked_object(word); }
 inline std::uintptr_t word_of(const void* p) { return reinterpret_cast<std::uintptr_t>(p); }
 
 // On a thread that is attached meanwhile, and gone afterwards: so are the words that its stack held.

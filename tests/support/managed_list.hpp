@@ -11,18 +11,20 @@ struct node {
   void trace(tern::gc::visitor& v) const { v(next); }
 };
 
-// Not inlined, both: what they have in registers and frames is gone when they return.
-[[gnu::noinline]] inline node* make_list(long n, long value) {
-  node* head = nullptr;
+// Of nodes, or of another type that has a next and a value. Not inlined, both: what they have in registers and frames is gone when they return.
+template <class Node = node>
+[[gnu::noinline]] Node* make_list(long n, long value) {
+  Node* head = nullptr;
   for (long i = 0; i < n; ++i) {
-    node* x = tern::gc::make<node>();
+    Node* x = tern::gc::make<Node>();
     x->value = value;
     x->next = head;
     head = x;
   }
   return head;
 }
-[[gnu::noinline]] inline bool is_list(const node* x, long n, long value) {
+template <class Node>
+[[gnu::noinline]] bool is_list(const Node* x, long n, long value) {
   long i = 0;
   for (; x != nullptr; x = x->next, ++i)
     if (x->value != value) return false;

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "tests/stress/gc_schedules.hpp"
+#include "tests/support/error_of.hpp"
+#include "tests/support/managed_list.hpp"
 #include "tests/unit/gc_support.hpp"
 
 // A name of its own: the files of a test program are compiled together.
@@ -22,19 +24,11 @@ using gc::testing::stepper;
 using gc_schedules::good;
 using gc_test::actor;
 using gc_test::as_mutator;
+using gc_test::is_list;
 using gc_test::is_marked;
+using gc_test::make_list;
 using gc_test::verified;
 using gc_test::word_of;
-
-template <class F>
-std::error_code error_code_of(F&& f) {
-  try {
-    f();
-  } catch (const std::system_error& e) {
-    return e.code();
-  }
-  return {};
-}
 
 // On a thread that is attached to nothing: what it knows of objects keeps none.
 template <class F>
@@ -90,7 +84,9 @@ TEST(gc_step, a_cycle_is_made_of_its_steps) {
 
 TEST(gc_step, a_step_out_of_order_is_refused_and_changes_nothing) {
   on_stage([](stepper& s) {
-    const auto refused = [](auto&& f) { return error_code_of(f) == std::errc::operation_not_permitted; };
+    const auto refused = [](auto&& f) {
+      return tern_test::error_of(f) == std::errc::operation_not_permitted;
+    };
     EXPECT_TRUE(refused([&] { s.scan_roots(); }));
     EXPECT_TRUE(refused([&] { s.sweep(); }));
     EXPECT_EQ(s.next(), step::begin);
@@ -107,7 +103,7 @@ TEST(gc_step, a_step_out_of_order_is_refused_and_changes_nothing) {
 }
 
 TEST(gc_step, there_is_one_stepper_at_a_time) {
-  const auto another = [] { return error_code_of([] { stepper t; }); };
+  const auto another = [] { return tern_test::error_of([] { stepper t; }); };
   on_stage([&](stepper&) {
     EXPECT_EQ(another(), std::errc::device_or_resource_busy);
     std::error_code elsewhere;
@@ -267,22 +263,6 @@ struct sized {
 };
 
 template <class T>
-[[gnu::noinline]] T* list_of(long n) {
-  T* head = nullptr;
-  for (long i = 0; i < n; ++i) {
-    T* x = gc::make<T>();
-    x->value = good;
-    x->next = head;
-    head = x;
-  }
-  return head;
-}
-template <class T>
-bool is_whole(const T* x, long n) {
-  for (; x != nullptr && n > 0 && x->value == good; x = x->next) --n;
-  return x == nullptr && n == 0;
-}
-template <class T>
 std::vector<const internal::span*> spans_of(const T* list) {
   std::vector<const internal::span*> spans;
   for (; list != nullptr; list = list->next)
@@ -306,12 +286,13 @@ TEST(gc_step, a_mutator_that_is_late_for_the_end_of_marking) {
   on_stage([&](stepper& s) {
     gc::testing::poison_freed(true);
     std::vector<const internal::span*> old;
-    as_mutator(
-        [&] { old = spans_of(list_of<node>(n)); });  // dead, with free cells among them after the sweep
+    as_mutator([&] {
+      old = spans_of(make_list<node>(n, good));
+    });  // dead, with free cells among them after the sweep
     actor<node> late;
     actor<node> prompt;
     using frame = actor<node>::frame;
-    late.does([](frame& f) { f.first = list_of<node>(1); });
+    late.does([](frame& f) { f.first = make_list<node>(1, good); });
     s.run_to(step::barrier_off);
     late.is_silent(true);
     std::thread end{[&] { s.barrier_off(); }};
@@ -324,11 +305,11 @@ TEST(gc_step, a_mutator_that_is_late_for_the_end_of_marking) {
       });
     late.does([&](frame& f) {
       EXPECT_NE(internal::current_mutator_if_any()->epoch, internal::state.epoch.load());
-      f.second = list_of<node>(1);  // from what it holds: no look at what the collector asks
+      f.second = make_list<node>(1, good);  // from what it holds: no look at what the collector asks
       EXPECT_TRUE(is_marked(word_of(f.second)));
     });
     prompt.does([&](frame& f) {
-      f.first = list_of<node>(n);
+      f.first = make_list<node>(n, good);
       EXPECT_TRUE(has_none_of(f.first, old));
     });
     EXPECT_EQ(s.next(), step::barrier_off) << "it waits for the late one";
@@ -337,7 +318,9 @@ TEST(gc_step, a_mutator_that_is_late_for_the_end_of_marking) {
     late.is_silent(false);
     s.finish();
     // No black cell is left from then: what they lead to from now on must be found through them.
-    const auto grow = [](frame& f) { (f.second != nullptr ? f.second : f.first)->next = list_of<node>(5); };
+    const auto grow = [](frame& f) {
+      (f.second != nullptr ? f.second : f.first)->next = make_list<node>(5, good);
+    };
     late.does(grow);
     {
       const verified v;
@@ -346,10 +329,10 @@ TEST(gc_step, a_mutator_that_is_late_for_the_end_of_marking) {
       EXPECT_EQ(v.lost(), 0u);
     }
     late.does([](frame& f) {
-      EXPECT_TRUE(is_whole(f.first, 1));
-      EXPECT_TRUE(is_whole(f.second, 6));
+      EXPECT_TRUE(is_list(f.first, 1, good));
+      EXPECT_TRUE(is_list(f.second, 6, good));
     });
-    prompt.does([&](frame& f) { EXPECT_TRUE(is_whole(f.first, n)); });
+    prompt.does([&](frame& f) { EXPECT_TRUE(is_list(f.first, n, good)); });
     gc::testing::poison_freed(false);
   });
 }
@@ -365,7 +348,7 @@ TEST(gc_step, a_mutator_sweeps_the_span_that_it_takes_and_nobody_sweeps_it_again
     gc::handle<node> root;
     std::vector<const internal::span*> old;
     as_mutator([&] {
-      node* all = list_of<node>(n);
+      node* all = make_list<node>(n, good);
       old = spans_of(all);
       root = all;
       // Every tenth stays.
@@ -389,15 +372,15 @@ TEST(gc_step, a_mutator_sweeps_the_span_that_it_takes_and_nobody_sweeps_it_again
       EXPECT_EQ(f.first->next.get(), nullptr);
       EXPECT_EQ(f.first->value, 0);
       f.first->value = good;
-      f.second = list_of<node>(n / 2);
+      f.second = make_list<node>(n / 2, good);
     });
     EXPECT_GT(gc::read_statistics().freed_bytes, freed) << "by the mutator";
     s.finish();
     EXPECT_EQ(gc::read_statistics().freed_bytes - freed, (n - kept) * cell);
-    EXPECT_TRUE(is_whole(root.get(), kept));
+    EXPECT_TRUE(is_list(root.get(), kept, good));
     mutator.does([&](frame& f) {
-      EXPECT_TRUE(is_whole(f.first, 1));
-      EXPECT_TRUE(is_whole(f.second, n / 2));
+      EXPECT_TRUE(is_list(f.first, 1, good));
+      EXPECT_TRUE(is_list(f.second, n / 2, good));
     });
     gc::testing::poison_freed(false);
   });
@@ -410,7 +393,7 @@ TEST(gc_step, all_is_swept_before_the_next_cycle_begins) {
   std::thread other;
   on_stage([&](stepper& s) {
     gc::handle<node> root;
-    as_mutator([&] { root = list_of<node>(1000); });
+    as_mutator([&] { root = make_list<node>(1000, good); });
     s.run_to(step::sweep);
     EXPECT_TRUE(s.sweep());
     internal::testing.at = [](internal::test_point p) noexcept {

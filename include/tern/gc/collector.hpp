@@ -490,9 +490,9 @@ inline void ensure_started() {
 
 // ---- who waits ----
 
-// Calls wait() while the collector can do without the calling mutator, if it is one.
+// Calls wait() so that the collector can do without the calling mutator, if it is one, meanwhile.
 template <class F>
-void wait_idle(F&& wait) noexcept {
+void wait_as_idle(F&& wait) {
   if (mutator* m = own_mutator_if_any()) {
     const runtime_scope in{*m};
     while_idle(*m, wait);
@@ -504,7 +504,7 @@ void wait_idle(F&& wait) noexcept {
 
 // Until cycle n is over. Requires: somebody has asked for it; no lock that a mutator could hold at a safepoint.
 inline void wait_for_cycle(std::uint64_t n) noexcept {
-  wait_idle([n] {
+  wait_as_idle([n] {
     for (;;) {
       const std::uint32_t seen = state.completed_word.load(memory_order_acquire);
       if (state.completed.load(memory_order_acquire) >= n) return;  // pairs-with: end()
@@ -533,7 +533,7 @@ inline void collect_and_wait() {
   ensure_started();
   if (state.dead.load(memory_order_relaxed)) return;
   if (TERN_UNLIKELY(orders.is_held_by(caller_identity())))
-    wait_idle(&step_whole_cycle);
+    wait_as_idle(&step_whole_cycle);
   else
     wait_for_cycle(request_cycle());
 }

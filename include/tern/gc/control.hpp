@@ -25,17 +25,6 @@ void change_pacing(T pacer_settings::* setting, T value) noexcept {
   publish_pace_locked();
 }
 
-// Calls wait() so that the collector can do without the caller meanwhile.
-template <class F>
-void wait_as_idle(F&& wait) {
-  if (mutator* m = own_mutator_if_any()) {
-    const runtime_scope in{*m};
-    while_idle(*m, wait);
-  } else {
-    wait();
-  }
-}
-
 }  // namespace tern::inline v1::detail::gc
 
 namespace tern::inline v1 {

@@ -9,7 +9,7 @@
 //             2. at the end of a cycle that leaves it below full: the limit holds again, from the next goal on
 // Invariants  fill <= 2 * capacity. As long as it is less than that: collector's time <= program's time + fill, whatever came before.
 // Rejected    To forget what does not fit (as Go does): the cycle that is under way when it gets full takes its time all the same, each time,
-//             which made two thirds out of the half in simulation. To owe all of it: where the growth that the program has set takes more
+//             so that the collector's share stays above the half. To owe all of it: where the growth that the program has set takes more
 //             than half by itself, the limit would not hold for as long again after that is over.
 //             Idle time as the program's: a process of one busy thread on many CPUs could be braked to a standstill with most of them idle.
 //             To hold again in the middle of a cycle: its heap is far above the limit's goal by then, so that assists and brakes would

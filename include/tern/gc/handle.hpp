@@ -138,8 +138,10 @@ class weak {
   TERN_COLD T* lock_slow() const noexcept {
     detail::lock_scope hold{detail::gc::weak_lock};
     void* p = slot_.get();
-    if (detail::gc::weak_judged) return detail::gc::is_marked_object(p) ? static_cast<T*>(p) : nullptr;
-    detail::gc::shade_weak(p);
+    if (!detail::gc::weak_judged)
+      detail::gc::shade_weak(p);
+    else if (!detail::gc::is_marked_object(detail::to_word(p)))
+      p = nullptr;
     return static_cast<T*>(p);
   }
 

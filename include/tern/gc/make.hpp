@@ -57,7 +57,7 @@ TERN_COLD inline void brake(mutator& m) noexcept {
   while_idle(m, [most] {
     const os::nanoseconds begin = os::now();
     os::nanoseconds now = begin;
-    const std::uint32_t seen = state.completed_word.load(memory_order_acquire);  // pairs-with: cycle()
+    const std::uint32_t seen = state.completed_word.load(memory_order_acquire);  // pairs-with: end()
     while (now < begin + most && state.completed_word.load(memory_order_acquire) == seen) {
       os::futex_wait(state.completed_word, seen, begin + most);
       now = os::now();

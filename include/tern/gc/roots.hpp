@@ -6,7 +6,7 @@
 // Protocol    Weak: while marking, lock() runs under weak_lock and shades what it returns; the end of marking judges rule R4 and sets
 //             weak_judged under the same lock. So lock() either comes before the judgement, and counts, or after it, and then returns what
 //             is marked only, until every slot of an unmarked object is clear. That happens while the barrier is still on, and without
-//             the lock: with a million references it takes tens of milliseconds.
+//             the lock: it takes as long as there are references.
 // Limits      A lock for making and destroying a handle (about 20 ns); reading and assigning needs none.
 #pragma once
 
@@ -99,8 +99,8 @@ inline constinit spin_lock<> weak_lock;
 inline constinit bool weak_judged =
     false;  // weak_lock; marking has ended, slots may refer to unmarked objects
 
-inline bool is_marked_object(const void* p) noexcept {
-  const object_ref o = object_at(to_word(p));
+inline bool is_marked_object(std::uintptr_t word) noexcept {
+  const object_ref o = object_at(word);
   return o && o.where->is_marked(o.index);
 }
 
@@ -108,7 +108,7 @@ inline bool is_marked_object(const void* p) noexcept {
 inline void clear_dead_weak_slots() noexcept {
   weak_slots.for_each([](void*& slot) noexcept {
     void* target = slot_load(slot);
-    if (is_marked_object(target)) return;
+    if (is_marked_object(to_word(target))) return;
     // A mutator may point the slot to another object at this moment: that one is reachable, hence marked.
     __atomic_compare_exchange_n(&slot, &target, static_cast<void*>(nullptr), false, __ATOMIC_RELAXED,
                                 __ATOMIC_RELAXED);

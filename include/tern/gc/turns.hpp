@@ -1,12 +1,13 @@
 // Turns: how the collector's thread shares the CPUs with mutators that want all of them.
 //
-// Context     Of two threads that compute on one CPU each waits for whole time slices of the kernel, 4 ms and more: beside as many busy mutators as
-//             there are CPUs, a thread that marks on and on would stall each of them for so long again and again.
-// Protocol    The collector calls rest() between pieces of work of some 10 us. Where every CPU has a mutator it works for at most `turn`, then sleeps for
-//             `pause`: a sleeper that wakes gets a CPU ahead of those that compute, so a turn is what a mutator loses. What the thread leaves
-//             undone the mutators mark as they allocate (assists). Where a CPU is left over it does not sleep.
-//             Two mutators on two CPUs, 64 MB live, 100 MB/s: p99 of an allocation 3.4 ms without, 0.1 ms with; at full speed nothing is lost.
-// Rejected    A lower priority, or SCHED_IDLE: with a busy machine the marker starves, and mutators run into the brake. Pauses as long as a turn: 1 ms.
+// Context     Of two threads that compute on one CPU each waits for whole time slices of the kernel: beside as many busy mutators as there are CPUs, a
+//             thread that marks on and on would stall each of them for so long again and again.
+// Protocol    The collector calls rest() between pieces of work. Where every CPU has a mutator it works for at most `turn`, then sleeps for `pause`: a
+//             sleeper that wakes gets a CPU ahead of those that compute, so a turn is what a mutator loses. What the thread leaves undone the
+//             mutators mark as they allocate (assists). Where a CPU is left over it does not sleep.
+// Rejected    A lower priority, or SCHED_IDLE: on a busy machine the marker starves, and mutators run into the brake. Pauses as long as a turn: mutators that
+//             allocate on a schedule fall behind it several times as far. Larger pieces of marking where a CPU is left over: no difference that
+//             could be told from noise (variants that are not kept).
 // Limits      An attached thread that blocks in the kernel and has not said so (gc::without_managed_access) counts as busy: cycles take longer.
 #pragma once
 

@@ -24,10 +24,11 @@
 // Ordering    A release that lowers the word pairs with the acquire of whoever enters; the releases of several readers form one sequence, since
 //             all steps are read-modify-writes. A hand-over is ordered by unpark.
 // Rejected    Handing over always, phase-fair from the start: whoever is handed the mutex has yet to be scheduled, all others meet a held one and
-//             park meanwhile, and so on for ever: a wake for each section, five times its cost, once two processors have met. Handing over
-//             to the group of readers alone: the same where one section of eight writes. Preferring readers (writers starve), or writers
-//             (readers do). Distributed reader counts: 64 bytes per CPU and mutex. A CAS that is tried without a look first: half a ns less
-//             without contention, but two for each call with it (1.5 times the CPU time on two processors).
+//             park meanwhile, and so on for ever: a wake for each section once two processors have met. Handing over to the group of readers
+//             alone: the same, where some sections write. Preferring readers (writers starve), or writers
+//             (readers do). Distributed reader counts: 64 bytes per CPU and mutex. A CAS that is tried without a look first: a little less
+//             without contention, but it takes the line from the holder each time with it (half as much CPU time again on two processors, in a
+//             variant that is not kept).
 // Limits      Readers share one cache line: a section shorter than a line's transfer does not scale with readers. No upgrade from shared to
 //             exclusive. A shared lock taken twice by one fiber waits for ever when a writer came between.
 // References  Brandenburg, Anderson: Spin-based reader-writer synchronization for multiprocessor real-time systems (2010), for phases; Go's
