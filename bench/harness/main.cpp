@@ -60,7 +60,8 @@ void print_list(const options& o) {
                                          {"role", to_string(r.subject_role)},
                                          {"params", params},
                                          {"gate", r.gate},
-                                         {"est_ms", estimate_ms(r, o)}};
+                                         {"est_ms", estimate_ms(r, o)},
+                                         {"turns", true}};
     std::puts(line.dump().c_str());
   }
 }
@@ -88,7 +89,9 @@ void run_row(benchmark::State& state, program_state& program, std::size_t index)
   const row& r = all_rows()[index];
   const row_params& params = params_of(r, program.chosen);
   const run_budget budget{static_cast<std::uint64_t>(state.max_iterations), !program.chosen.smoke};
+  program.chosen.turn.take();
   measurement m = r.isolated ? measure_fresh(index, params, budget) : r.measure(params, budget);
+  program.chosen.turn.pass();
   if (m.error.empty()) check_counters(m);
   if (m.error.empty()) compare_checksum(program, r, params, m);
   if (m.error.empty() && m.operations < budget.operations) m.error = "fewer operations than asked for";

@@ -37,6 +37,9 @@ const char* const options_help =
     "  --tern_order=SEED         shuffle the rows\n"
     "  --tern_time_ms=N          measure each row for at least N ms\n"
     "  --tern_operations=N       measure each row over at least N operations, however long they take\n"
+    "  --tern_turns=FD           wait for a byte from the socket FD before each call of a row, write one "
+    "when\n"
+    "                            ready and after each call\n"
     "  --tern_hist_dir=DIR       full histograms of the latency rows go there\n"
     "  --smoke                   run each case once with its smallest parameters\n\n";
 
@@ -74,6 +77,8 @@ options parse_options(int argc, char** argv) {
       if (!parse_number(*operations, o.operations.emplace()) || *o.operations < 1) {
         o.error = "--tern_operations wants a number of at least 1";
       }
+    } else if (const auto socket = value_of(argument, "tern_turns")) {
+      if (!o.turn.parse(*socket)) o.error = "--tern_turns wants the number of a descriptor";
     } else if (const auto name = value_of(argument, "tern_tier")) {
       for (const tier t : {tier::quick, tier::standard, tier::full}) {
         if (*name == to_string(t)) o.wanted = t;

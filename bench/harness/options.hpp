@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bench/harness/row.hpp"
+#include "bench/harness/turns.hpp"
 
 namespace tern_bench {
 
@@ -18,6 +19,7 @@ struct options {
   std::optional<std::int64_t> time_ms;         ///< --tern_time_ms=<n>
   std::optional<std::uint64_t> operations;     ///< --tern_operations=<n>
   std::optional<tern_bench::tier> wanted;      ///< --tern_tier=quick|default|full
+  turns turn;                                  ///< --tern_turns=FD
   std::string hist_dir;                        ///< --tern_hist_dir=DIR
   bool filtered = false;                       ///< --benchmark_filter given: any row may be asked for
   std::string child;                           ///< --tern_child=<request>: measure_self() started us

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,13 +19,6 @@
 #include "json_io.hpp"
 
 namespace ternbench {
-namespace {
-
-volatile std::sig_atomic_t interrupt_flag = 0;
-
-void on_interrupt(int) { interrupt_flag = 1; }
-
-constexpr std::size_t kept_errors = 64 * 1024;
 
 struct pipe_pair {
   int read_end = -1;
@@ -53,6 +47,38 @@ struct pipe_pair {
     read_end = -1;
   }
 };
+
+struct socket_pair {
+  int ours = -1;
+  int theirs = -1;
+
+  socket_pair() = default;
+  socket_pair(const socket_pair&) = delete;
+  socket_pair& operator=(const socket_pair&) = delete;
+  ~socket_pair() {
+    close_theirs();
+    if (ours >= 0) close(ours);
+  }
+  void open() {
+    std::array<int, 2> ends{};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+      throw tool_error(fmt::format("cannot make a pair of sockets: {}", std::strerror(errno)));
+    ours = ends[0];
+    theirs = ends[1];
+  }
+  void close_theirs() {
+    if (theirs >= 0) close(theirs);
+    theirs = -1;
+  }
+};
+
+namespace {
+
+volatile std::sig_atomic_t interrupt_flag = 0;
+
+void on_interrupt(int) { interrupt_flag = 1; }
+
+constexpr std::size_t kept_errors = 64 * 1024;
 
 /// Reads what there is; closes the pipe at its end.
 void drain(pipe_pair& from, std::string& into) {
@@ -125,48 +151,33 @@ std::string last_line_of(const std::string& text) {
   return printable(line);  // it is shown on a terminal
 }
 
-child_result run_child(const child_command& command, const std::function<void()>& tick) {
+struct child_process::state {
   using clock = std::chrono::steady_clock;
-  const auto start = clock::now();
-  const auto elapsed = [&] { return std::chrono::duration<double>(clock::now() - start).count(); };
+
+  child_command command;
   pipe_pair out;
   pipe_pair err;
-  child_result result;
-  const pid_t child = fork();
-  if (child < 0) throw tool_error(fmt::format("cannot start a process: {}", std::strerror(errno)));
-  if (child == 0) become(command, out, err);
-  setpgid(child, child);  // in both processes: whichever comes first
-  out.close_write();
-  err.close_write();
-  int status = 0;
+  socket_pair turns;
+  pid_t pid = -1;  // -1: reaped
   bool killed = false;
-  for (;;) {
-    std::array<pollfd, 2> waiting{pollfd{out.read_end, POLLIN, 0}, pollfd{err.read_end, POLLIN, 0}};
-    const bool open = out.read_end >= 0 || err.read_end >= 0;
-    constexpr int tick_ms = 250;
-    constexpr int closed_ms = 5;
-    poll(waiting.data(), waiting.size(), open ? tick_ms : closed_ms);
-    drain(out, result.out);
-    drain(err, result.err);
-    if (result.err.size() > 2 * kept_errors) result.err.erase(0, result.err.size() - kept_errors);
-    if (waitpid(child, &status, WNOHANG) == child) break;
-    if (tick) tick();
-    if (killed) continue;
-    if (interrupted()) {
-      result.how = child_result::ending::interrupted;
-    } else if (elapsed() > command.timeout_seconds) {
-      result.how = child_result::ending::timed_out;
-    } else {
-      continue;
-    }
-    kill(-child, SIGKILL);
-    killed = true;
+  clock::time_point started = clock::now();
+  child_result result;
+
+  [[nodiscard]] static double since(clock::time_point start) {
+    return std::chrono::duration<double>(clock::now() - start).count();
   }
-  kill(-child, SIGKILL);  // what it may have left behind in its group
+
+  bool wait(bool for_word, const std::function<void()>& tick);
+  void reap(int status);
+};
+
+void child_process::state::reap(int status) {
+  kill(-pid, SIGKILL);  // what it may have left behind in its group
+  pid = -1;
   drain(out, result.out);
   drain(err, result.err);
-  result.seconds = elapsed();
-  if (killed) return result;
+  result.seconds = since(started);
+  if (killed) return;
   if (WIFSIGNALED(status)) {
     result.how = child_result::ending::signalled;
     result.code = WTERMSIG(status);
@@ -174,7 +185,89 @@ child_result run_child(const child_command& command, const std::function<void()>
     result.how = child_result::ending::exited;
     result.code = WEXITSTATUS(status);
   }
-  return result;
+}
+
+/// Until a byte of `told` (true), or the end (false), which comes at the latest after the command's seconds.
+bool child_process::state::wait(bool for_word, const std::function<void()>& tick) {
+  const auto begun = clock::now();
+  while (pid >= 0) {
+    std::array<pollfd, 3> waiting{pollfd{out.read_end, POLLIN, 0}, pollfd{err.read_end, POLLIN, 0},
+                                  pollfd{for_word ? turns.ours : -1, POLLIN, 0}};
+    const bool open = out.read_end >= 0 || err.read_end >= 0;
+    constexpr int tick_ms = 250;
+    constexpr int closed_ms = 5;
+    const int ready = poll(waiting.data(), waiting.size(), open ? tick_ms : closed_ms);
+    if (char word = 0; for_word && ready > 0 && (waiting[2].revents & POLLIN) != 0 &&
+                       recv(turns.ours, &word, 1, MSG_DONTWAIT) == 1)
+      return true;
+    drain(out, result.out);
+    drain(err, result.err);
+    if (result.err.size() > 2 * kept_errors) result.err.erase(0, result.err.size() - kept_errors);
+    int status = 0;
+    if (waitpid(pid, &status, WNOHANG) == pid) {
+      reap(status);
+      break;
+    }
+    if (tick) tick();
+    if (killed) continue;
+    if (interrupted()) {
+      result.how = child_result::ending::interrupted;
+    } else if (since(begun) > command.timeout_seconds) {
+      result.how = child_result::ending::timed_out;
+    } else {
+      continue;
+    }
+    kill(-pid, SIGKILL);
+    killed = true;
+  }
+  return false;
+}
+
+child_process::child_process(const child_command& command, bool takes_turns)
+    : state_(std::make_unique<state>()) {
+  state_->command = command;
+  if (takes_turns) {
+    state_->turns.open();
+    state_->command.arguments.push_back(fmt::format("--tern_turns={}", state_->turns.theirs));
+  }
+  state_->pid = fork();
+  if (state_->pid < 0) throw tool_error(fmt::format("cannot start a process: {}", std::strerror(errno)));
+  if (state_->pid == 0) {
+    if (takes_turns) fcntl(state_->turns.theirs, F_SETFD, 0);
+    become(state_->command, state_->out, state_->err);
+  }
+  setpgid(state_->pid, state_->pid);  // in both processes: whichever comes first
+  state_->out.close_write();
+  state_->err.close_write();
+  state_->turns.close_theirs();
+}
+
+child_process::child_process(child_process&&) noexcept = default;
+
+child_process::~child_process() {
+  if (!state_ || state_->pid < 0) return;
+  kill(-state_->pid, SIGKILL);
+  while (waitpid(state_->pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+bool child_process::wait_ready(const std::function<void()>& tick) { return state_->wait(true, tick); }
+
+bool child_process::take_turn(const std::function<void()>& tick) {
+  const char go = 't';
+  if (state_->pid < 0) return false;
+  static_cast<void>(
+      send(state_->turns.ours, &go, 1, MSG_NOSIGNAL));  // where it fails, the end is what follows
+  return state_->wait(true, tick);
+}
+
+child_result child_process::finish(const std::function<void()>& tick) {
+  static_cast<void>(state_->wait(false, tick));
+  return state_->result;
+}
+
+child_result run_child(const child_command& command, const std::function<void()>& tick) {
+  return child_process(command).finish(tick);
 }
 
 void catch_interrupts() {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,8 +39,29 @@ struct child_result {
 /// The last line of what a process said, cut where it is long.
 [[nodiscard]] std::string last_line_of(const std::string& text);
 
-/// Runs a program to its end, in a process group of its own that is killed as a whole on a time-out or an interruption.
-/// argv[0] is the bare file name, so that no path is recorded. `tick` is called about four times a second.
+/// A running program, in a process group of its own that is killed as a whole on a time-out, an interruption or by the destructor.
+/// argv[0] is the bare file name, so that no path is recorded. `tick` is called about four times a second of a wait.
+class child_process {
+ public:
+  /// With `takes_turns` its last argument is --tern_turns=FD: see bench/harness/turns.hpp. Throws tool_error.
+  explicit child_process(const child_command& command, bool takes_turns = false);
+  child_process(child_process&&) noexcept;
+  child_process(const child_process&) = delete;
+  ~child_process();
+
+  /// Waits until it is ready for its first turn. False: it has ended, or was ended.
+  [[nodiscard]] bool wait_ready(const std::function<void()>& tick);
+  /// Gives it a turn and waits until that is over. False: it has ended, or was ended.
+  [[nodiscard]] bool take_turn(const std::function<void()>& tick);
+  /// Waits for its end.
+  [[nodiscard]] child_result finish(const std::function<void()>& tick);
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// Runs a program to its end.
 [[nodiscard]] child_result run_child(const child_command& command, const std::function<void()>& tick = {});
 
 /// From here on SIGINT and SIGTERM set a flag instead of ending the tool.

@@ -138,6 +138,11 @@ std::vector<claim> load_claims(const std::vector<std::filesystem::path>& files) 
   std::map<std::string, std::string> known;
   for (const std::filesystem::path& file : files) {
     const std::string label = file.string();
+    const bool again = std::any_of(&files.front(), &file, [&](const std::filesystem::path& other) {
+      std::error_code ignored;
+      return std::filesystem::equivalent(other, file, ignored);
+    });
+    if (again) throw tool_error(fmt::format("{}: is named twice", label));
     const std::string text = read_file(file);
     ordered_json document = parse_json(text, label);
     make_printable(document);

@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <set>
 
@@ -101,15 +104,18 @@ class duet_session {
   void start_session();
   void find_operations(progress& bar);
   void run_triplet(std::size_t block, std::size_t row, progress& bar);
-  void run_slot(std::size_t block, std::size_t row, slot where, std::size_t place, progress& bar);
   [[nodiscard]] std::size_t link_of(slot where, std::size_t block) const;
   struct outcome {
     child_result child;
-    ordered_json entry;
+    std::vector<ordered_json> entries;  // one per turn
     std::string text;
   };
-  outcome run_row(side& of, std::size_t link, const listed_row& row, const std::string& amount,
-                  std::size_t padding, progress& bar);
+  [[nodiscard]] child_command command_of(const side& of, std::size_t link, const listed_row& row,
+                                         const std::string& amount, const fs::path& raw) const;
+  outcome outcome_of(side& of, std::size_t link, const listed_row& row, child_result child,
+                     const fs::path& raw);
+  static void add_turns(ordered_json& line, const std::vector<ordered_json>& entries,
+                        const std::string& label);
   void write_files(const char* status);
   [[nodiscard]] static ordered_json links_record(const side& of);
   [[nodiscard]] double cost_seconds() const;
@@ -122,6 +128,7 @@ class duet_session {
   std::uint64_t seed_ = 0;
   std::size_t blocks_ = 0;
   int time_ms_ = 0;
+  std::size_t turns_ = 1;
   std::string machine_;
   std::string filter_;
   std::string confirms_;
@@ -165,9 +172,16 @@ void duet_session::begin() {
   }
   if (std::none_of(rows_.begin(), rows_.end(), [](const plan_row& r) { return r.shared(); }))
     throw tool_error("the builds have no row in common to measure", exit_code::not_comparable);
+  for (const plan_row& row : rows_) {
+    if (row.shared() && !(row.base->turns && row.head->turns))
+      throw tool_error(fmt::format("the {} of {} is older than --tern_turns and cannot take turns",
+                                   row.base->turns ? "head" : "base", row.name),
+                       exit_code::not_comparable);
+  }
   seed_ = options_.seed.value_or(std::random_device{}());
   blocks_ = static_cast<std::size_t>(options_.blocks);
   time_ms_ = options_.time_ms;
+  turns_ = static_cast<std::size_t>(options_.turns);
   const tern_bench::host_facts host = host_of(base_.links.front().front());
   machine_ = machine_of(options_.machine, host);
   directory_ = make_directory(options_.out, host, machine_, "-duet");
@@ -200,6 +214,7 @@ void duet_session::resume() {
   seed_ = document["seed"].get<std::uint64_t>();
   blocks_ = before.blocks;
   time_ms_ = document["time_ms"].get<int>();
+  turns_ = document.value("turns", std::size_t{1});
   machine_ = before.machine;
   if (!document["filter"].is_null()) filter_ = document["filter"].get<std::string>();
   confirms_ = before.confirms;
@@ -227,26 +242,30 @@ std::size_t duet_session::link_of(slot where, std::size_t block) const {
   return (block + 1 + (block / count) % (count - 1)) % count;
 }
 
-duet_session::outcome duet_session::run_row(side& of, std::size_t link, const listed_row& row,
-                                            const std::string& amount, std::size_t padding, progress& bar) {
-  const bench_binary& binary = of.links[link][row.binary];
-  const fs::path raw = fs::absolute(directory_ / "slot.json");
+child_command duet_session::command_of(const side& of, std::size_t link, const listed_row& row,
+                                       const std::string& amount, const fs::path& raw) const {
   std::error_code error;
   fs::remove(raw, error);
-  const child_command command{binary.file,
-                              options_.launcher,
-                              {"--benchmark_filter=" + filter_for({row.name}), amount,
-                               "--benchmark_out=" + raw.string(), "--benchmark_out_format=json"},
-                              options_.timeout_seconds,
-                              {"TERN_PADDING=" + std::string(padding, 'x')}};
+  return {of.links[link][row.binary].file,
+          options_.launcher,
+          {"--benchmark_filter=" + filter_for({row.name}), amount, "--benchmark_out=" + raw.string(),
+           "--benchmark_out_format=json"},
+          options_.timeout_seconds};
+}
+
+duet_session::outcome duet_session::outcome_of(side& of, std::size_t link, const listed_row& row,
+                                               child_result child, const fs::path& raw) {
   outcome out;
-  out.child = run_child(command, [&] { bar.tick(); });
+  out.child = std::move(child);
   const raw_output output = read_raw(raw);
+  std::error_code error;
   fs::remove(raw, error);
   if (of.contexts[link][row.binary].is_null() && !output.context.empty())
     of.contexts[link][row.binary] = output.context;
   for (const ordered_json& entry : output.entries) {
-    if (match_known(entry.value("name", ""), {row.name}) == row.name) out.entry = entry;
+    if (entry.value("run_type", "iteration") == "iteration" &&
+        match_known(entry.value("name", ""), {row.name}) == row.name)
+      out.entries.push_back(entry);
   }
   out.text = "ok";
   if (!out.child.succeeded()) {
@@ -259,63 +278,117 @@ duet_session::outcome duet_session::run_row(side& of, std::size_t link, const li
 }
 
 void duet_session::find_operations(progress& bar) {
+  const fs::path raw = fs::absolute(directory_ / "slot.json");
   for (plan_row& row : rows_) {
     if (!row.shared() || row.operations > 0 || interrupted()) continue;
     bar.update(0, 1, "sizing " + row.name);
-    const outcome out = run_row(base_, 0, *row.base, fmt::format("--tern_time_ms={}", time_ms_), 0, bar);
+    const child_command command =
+        command_of(base_, 0, *row.base, fmt::format("--tern_time_ms={}", time_ms_), raw);
+    const outcome out = outcome_of(base_, 0, *row.base, run_child(command, [&] { bar.tick(); }), raw);
     if (out.child.how == child_result::ending::interrupted) return;
-    if (out.text == "ok" && out.entry.is_object())
-      row.operations = out.entry.value("iterations", std::int64_t{0});
+    if (out.text == "ok" && !out.entries.empty())
+      row.operations = out.entries.front().value("iterations", std::int64_t{0});
     row.operations =
         std::max<std::int64_t>(row.operations, 1);  // one that fails is asked again in each block
   }
 }
 
-void duet_session::run_slot(std::size_t block, std::size_t row, slot where, std::size_t place,
-                            progress& bar) {
-  constexpr std::size_t most_padding = 4096;
-  const std::uint64_t stream = (block * rows_.size() + row) * slot_count + static_cast<std::size_t>(where);
-  const std::size_t padding = derive_seed(~seed_, stream) % most_padding;
-  const std::size_t link = link_of(where, block);
-  side& of = where == slot::head ? head_ : base_;
-  const listed_row& listed = where == slot::head ? *rows_[row].head : *rows_[row].base;
-  ordered_json line = {{"block", block}, {"row", rows_[row].name}, {"slot", to_string(where)},
-                       {"place", place}, {"link", link},           {"padding", padding}};
-  if (const auto at = given_up_.find(row); at != given_up_.end()) {
-    line["wall_ms"] = 0;
-    line["outcome"] = "not run: " + at->second;
-    line["entry"] = nullptr;
-  } else {
-    const outcome out =
-        run_row(of, link, listed, fmt::format("--tern_operations={}", rows_[row].operations), padding, bar);
-    if (out.child.how == child_result::ending::interrupted) return;
-    line["wall_ms"] = std::lround(out.child.seconds * 1000);
-    line["outcome"] = out.text;
-    line["entry"] = out.entry;
-    if (out.text != "ok") ++failures_;
-    if (out.child.how == child_result::ending::timed_out)
-      given_up_[row] = fmt::format("its process {} before", out.child.describe());
+/// What a slot of a row says: the entry of the first turn that failed, else that of its median turn, and the times of all turns.
+void duet_session::add_turns(ordered_json& line, const std::vector<ordered_json>& entries,
+                             const std::string& label) {
+  line["entry"] = nullptr;
+  line["turns_ns"] = ordered_json::array();
+  if (entries.empty()) return;
+  std::vector<std::pair<double, std::size_t>> times;
+  for (const ordered_json& entry : entries) {
+    const sample s = to_sample(entry, label);
+    if (!s.ok()) {
+      line["entry"] = entry;
+      line["turns_ns"] = ordered_json::array();
+      return;
+    }
+    line["turns_ns"].push_back(s.real_ns);
+    times.emplace_back(s.real_ns, times.size());
   }
-  std::ofstream file(directory_ / "raw.jsonl", std::ios::binary | std::ios::app);
-  file << to_text(line) << '\n';
-  file.flush();
-  if (!file) throw tool_error(fmt::format("{}: cannot be written", (directory_ / "raw.jsonl").string()));
+  std::sort(times.begin(), times.end());
+  line["entry"] = entries[times[(times.size() - 1) / 2].second];
 }
 
 void duet_session::run_triplet(std::size_t block, std::size_t row, progress& bar) {
-  std::size_t place = 0;
-  for (const slot where : slot_order(seed_, row, block)) {
-    if (interrupted()) return;
-    run_slot(block, row, where, place++, bar);
+  constexpr std::size_t most_padding = 4096;
+  const std::function<void()> tick = [&] { bar.tick(); };
+  const plan_row& planned = rows_[row];
+  struct runner {
+    slot where;
+    std::size_t link;
+    std::size_t padding;
+    fs::path raw;
+    std::optional<child_process> process;
+  };
+  std::array<runner, slot_count> runners;
+  const auto gave_up = given_up_.find(row);
+  for (std::size_t i = 0; i < slot_count; ++i) {
+    const auto where = static_cast<slot>(i);
+    const std::uint64_t stream = (block * rows_.size() + row) * slot_count + i;
+    runner& r = runners[i];
+    r.where = where;
+    r.link = link_of(where, block);
+    r.padding = derive_seed(~seed_, stream) % most_padding;
+    r.raw = fs::absolute(directory_ / fmt::format("{}.json", to_string(where)));
+    if (gave_up != given_up_.end()) continue;
+    child_command command = command_of(where == slot::head ? head_ : base_, r.link,
+                                       *(where == slot::head ? planned.head : planned.base),
+                                       fmt::format("--tern_operations={}", planned.operations), r.raw);
+    command.arguments.push_back(fmt::format("--benchmark_repetitions={}", turns_));
+    command.environment = {"TERN_PADDING=" + std::string(r.padding, 'x')};
+    r.process.emplace(command, true);
   }
-  if (!interrupted()) done_.insert({block, row});
+  if (gave_up == given_up_.end()) {
+    for (runner& r : runners) static_cast<void>(r.process->wait_ready(tick));
+    for (std::size_t turn = 0; turn < turns_; ++turn) {
+      for (const slot where : slot_order(seed_, row, block * turns_ + turn))
+        static_cast<void>(runners[static_cast<std::size_t>(where)].process->take_turn(tick));
+    }
+  }
+  std::string text;
+  for (runner& r : runners) {
+    ordered_json line = {{"block", block},
+                         {"row", planned.name},
+                         {"slot", to_string(r.where)},
+                         {"link", r.link},
+                         {"padding", r.padding}};
+    if (!r.process) {
+      line["wall_ms"] = 0;
+      line["outcome"] = "not run: " + gave_up->second;
+      line["entry"] = nullptr;
+      line["turns_ns"] = ordered_json::array();
+    } else {
+      const outcome out =
+          outcome_of(r.where == slot::head ? head_ : base_, r.link,
+                     *(r.where == slot::head ? planned.head : planned.base), r.process->finish(tick), r.raw);
+      if (out.child.how == child_result::ending::interrupted) return;
+      line["wall_ms"] = std::lround(out.child.seconds * 1000);
+      line["outcome"] = out.text;
+      add_turns(line, out.entries, planned.name);
+      if (out.text != "ok") ++failures_;
+      if (out.child.how == child_result::ending::timed_out)
+        given_up_[row] = fmt::format("its process {} before", out.child.describe());
+    }
+    text += to_text(line) + '\n';
+  }
+  std::ofstream file(directory_ / "raw.jsonl", std::ios::binary | std::ios::app);
+  file << text;
+  file.flush();
+  if (!file) throw tool_error(fmt::format("{}: cannot be written", (directory_ / "raw.jsonl").string()));
+  done_.insert({block, row});
 }
 
 double duet_session::cost_seconds() const {
   constexpr double start = 0.06;  // process, host facts, warm-up
   double sum = 0;
   for (const plan_row& row : rows_) {
-    if (row.shared()) sum += slot_count * (start + row.base->cost_ms(time_ms_) / 1000);
+    if (row.shared())
+      sum += slot_count * (start + static_cast<double>(turns_) * row.base->cost_ms(time_ms_) / 1000);
   }
   return sum * static_cast<double>(blocks_);
 }
@@ -411,6 +484,7 @@ void duet_session::write_files(const char* status) {
               {"blocks", blocks_},
               {"blocks_done", blocks_done()},
               {"time_ms", time_ms_},
+              {"turns", turns_},
               {"filter", filter_.empty() ? ordered_json(nullptr) : ordered_json(filter_)},
               {"confirms", confirms_.empty() ? ordered_json(nullptr) : ordered_json(confirms_)},
               {"sessions", sessions_},

@@ -12,6 +12,7 @@
 #include "schema_check.hpp"
 #include "schema_id.hpp"
 #include "session.hpp"
+#include "stats.hpp"
 
 namespace ternbench {
 namespace {
@@ -57,6 +58,19 @@ sample sample_of(const duet_line& line, const std::string& label) {
   return s;
 }
 
+/// A round of turns lies within milliseconds, so what is compared within a block are the turns of a round: `other` becomes base times
+/// the median of those ratios.
+void compare_by_turns(sample& other, const std::vector<double>& theirs, const sample& base,
+                      const std::vector<double>& ours) {
+  if (!base.ok() || !other.ok() || theirs.size() != ours.size() || ours.size() < 2) return;
+  std::vector<double> ratios;
+  for (std::size_t turn = 0; turn < ours.size(); ++turn) {
+    if (!(ours[turn] > 0 && theirs[turn] > 0)) return;
+    ratios.push_back(theirs[turn] / ours[turn]);
+  }
+  other.real_ns = base.real_ns * median(ratios);
+}
+
 }  // namespace
 
 const char* to_string(slot s) { return slot_names[static_cast<std::size_t>(s)]; }
@@ -93,6 +107,7 @@ std::vector<duet_line> read_duet_lines(const std::filesystem::path& directory,
       line.where = static_cast<slot>(at - slot_names.begin());
       line.outcome = object.at("outcome").get<std::string>();
       line.entry = object.at("entry");
+      line.turns_ns = object.value("turns_ns", std::vector<double>{});
     } catch (const ordered_json::exception&) {
       throw tool_error(fmt::format("{}: is not a line of a duet", label));
     } catch (const std::out_of_range&) {
@@ -141,10 +156,23 @@ duet_data load_duet(const std::filesystem::path& directory) {
   }
   std::vector<std::string> names;
   for (const ordered_json& row : document["rows"]) names.push_back(row["name"].get<std::string>());
-  std::vector<std::array<std::map<std::size_t, sample>, slot_count>> samples(names.size());
-  for (const duet_line& line : read_duet_lines(directory, names)) {
-    samples[line.row][static_cast<std::size_t>(line.where)].insert_or_assign(line.block,
-                                                                             sample_of(line, label));
+  struct slot_sample {
+    sample value;
+    std::vector<double> turns_ns;
+  };
+  std::vector<std::array<std::map<std::size_t, slot_sample>, slot_count>> samples(names.size());
+  for (duet_line& line : read_duet_lines(directory, names)) {
+    slot_sample s{sample_of(line, label), std::move(line.turns_ns)};
+    samples[line.row][static_cast<std::size_t>(line.where)].insert_or_assign(line.block, std::move(s));
+  }
+  for (auto& slots : samples) {
+    for (const auto& [block, base] : slots[0]) {
+      for (const slot s : {slot::again, slot::head}) {
+        auto& others = slots[static_cast<std::size_t>(s)];
+        if (const auto other = others.find(block); other != others.end())
+          compare_by_turns(other->second.value, other->second.turns_ns, base.value, base.turns_ns);
+      }
+    }
   }
   for (const ordered_json& row : document["rows"]) {
     if (!row["in_base"].get<bool>() && !row["in_head"].get<bool>())
@@ -161,7 +189,7 @@ duet_data load_duet(const std::filesystem::path& directory) {
       if (!listed[s == slot::head ? "in_head" : "in_base"].get<bool>()) continue;
       row_data row{names[i], parse_row_name(names[i]), listed["role"].get<std::string>(), {}};
       for (auto& [block, value] : samples[i][static_cast<std::size_t>(s)])
-        row.samples.push_back(std::move(value));
+        row.samples.push_back(std::move(value.value));
       run.rows.push_back(std::move(row));
     }
   }

@@ -45,7 +45,8 @@ struct duet_line {
   std::size_t row = 0;
   slot where = slot::base;
   std::string outcome;
-  ordered_json entry;  // null: the process wrote none
+  ordered_json entry;            // null: the process wrote none
+  std::vector<double> turns_ns;  // the time of each turn; empty where one failed
 };
 [[nodiscard]] std::vector<duet_line> read_duet_lines(const std::filesystem::path& directory,
                                                      const std::vector<std::string>& rows);

@@ -81,6 +81,7 @@ listed_row parse_listed_row(const std::string& line, const std::string& label) {
   row.role = text_of(object, "role", label);
   row.params = object.value("params", ordered_json::object());
   row.gate = object.value("gate", false);
+  row.turns = object.value("turns", false);
   row.fixed_ms = object.value("est_ms", 0.0);
   if (row.tier != "quick" && row.tier != "default" && row.tier != "full") {
     throw tool_error(fmt::format("{}: {} has the unknown tier \"{}\"", label, row.name, row.tier));

@@ -24,6 +24,7 @@ struct listed_row {
   std::string role;
   ordered_json params;
   bool gate = false;
+  bool turns = false;      // understands --tern_turns
   std::size_t binary = 0;  // index
   double fixed_ms = 0;     // one execution costs about fixed_ms + per_ms * (asked minimum time in ms)
   double per_ms = 0;

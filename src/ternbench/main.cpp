@@ -180,6 +180,16 @@ void add_config(CLI::App* verb, std::filesystem::path& config) {
   verb->add_option("--config", config, "the set, floors, allowed changes and waivers")->capture_default_str();
 }
 
+/// CLI11 takes -1 for the largest unsigned number.
+CLI::Validator is_seed() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+        return digits ? std::string() : "\"" + text + "\" is not a whole number of at least 0";
+      },
+      "UINT");
+}
+
 CLI::App* add_run(CLI::App& app, arguments& args) {
   CLI::App* verb = app.add_subcommand("run", "Measure, and write a run directory");
   auto* quick = verb->add_flag("--quick", args.quick, "the quick tier, about 2 minutes");
@@ -202,7 +212,8 @@ CLI::App* add_run(CLI::App& app, arguments& args) {
       verb->add_option("--repetitions", args.run.repetitions, "process repetitions (default: what fits)")
           ->check(CLI::Range(1, 1000));
   auto* seed = verb->add_option("--seed", args.seed,
-                                "of the order of cases and rows (default: random; always recorded)");
+                                "of the order of cases and rows (default: random; always recorded)")
+                   ->check(is_seed());
   verb->add_option("--timeout", args.run.timeout_seconds,
                    "seconds for one process (default: 60 or more, by the plan)")
       ->check(CLI::Range(0.1, 86400.0));
@@ -337,20 +348,32 @@ CLI::App* add_doctor(CLI::App& app, arguments&) {
   return verb;
 }
 
-void add_measuring(CLI::App* verb, arguments& args) {
-  verb->add_option("--blocks", args.duet.blocks, "blocks; each has base, base again and head once per row")
+/// Its options say what is measured: what a duet that goes on has of its own.
+std::vector<CLI::Option*> add_measuring(CLI::App* verb, arguments& args) {
+  std::vector<CLI::Option*> fixed;
+  const auto add = [&](CLI::Option* option) {
+    fixed.push_back(option);
+    return option;
+  };
+  add(verb->add_option("--blocks", args.duet.blocks,
+                       "blocks; each has base, base again and head once per row"))
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  verb->add_option("--time-ms", args.duet.time_ms, "what one process measures, about")
+  add(verb->add_option("--turns", args.duet.turns, "turns of each process of a block, each set up anew"))
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  add(verb->add_option("--time-ms", args.duet.time_ms, "what one turn measures, about"))
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  verb->add_option("--filter", args.duet.filter, "rows whose name matches, instead of gate.json's set");
-  verb->add_option("--machine", args.duet.machine, "name of the machine (default: its CPU model)");
-  verb->add_option("--out", args.duet.out, "folder that gets the duet directory")->capture_default_str();
-  verb->add_option("--seed", args.seed, "of orders and paddings (default: random; always recorded)");
+  add(verb->add_option("--filter", args.duet.filter, "rows whose name matches, instead of gate.json's set"));
+  add(verb->add_option("--machine", args.duet.machine, "name of the machine (default: its CPU model)"));
+  add(verb->add_option("--out", args.duet.out, "folder that gets the duet directory"))->capture_default_str();
+  add(verb->add_option("--seed", args.seed, "of orders and paddings (default: random; always recorded)"))
+      ->check(is_seed());
   verb->add_option("--timeout", args.duet.timeout_seconds, "seconds for one process")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
+  return fixed;
 }
 
 CLI::App* add_duet(CLI::App& app, arguments& args) {
@@ -359,7 +382,7 @@ CLI::App* add_duet(CLI::App& app, arguments& args) {
                    "build folder of base; again for another link of it (or bench/salt-*/ in it)")
       ->required();
   verb->add_option("--head", args.duet.head, "build folder of head, in the same way")->required();
-  add_measuring(verb, args);
+  const std::vector<CLI::Option*> fixed = add_measuring(verb, args);
   verb->add_option("--launcher", args.launcher, "command put before each binary");
   add_config(verb, args.duet.config);
   auto* resume =
@@ -367,6 +390,7 @@ CLI::App* add_duet(CLI::App& app, arguments& args) {
   verb->add_option("--confirm", args.duet.confirm,
                    "only the rows that gate flags in this duet, with a new seed")
       ->excludes(resume);
+  for (CLI::Option* option : fixed) resume->excludes(option);
   verb->footer("example: ternbench duet --base build/base --head build/head");
   return verb;
 }
@@ -390,7 +414,7 @@ CLI::App* add_calibrate(CLI::App& app, arguments& args) {
   verb->add_option("--runs", args.calibrate.runs, "make so many duets of --base against itself first")
       ->check(CLI::Range(1, 10000));
   verb->add_option("--base", args.duet.base, "build folder for --runs");
-  add_measuring(verb, args);
+  static_cast<void>(add_measuring(verb, args));
   add_config(verb, args.duet.config);
   verb->add_flag("--write", args.calibrate.write, "write the floors into the configuration");
   verb->footer("example: ternbench calibrate --runs 4 --base build/base --write");

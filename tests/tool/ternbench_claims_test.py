@@ -175,6 +175,8 @@ class forms(claims_test):
         self.write("mine.json", files.claims())
         done = self.tool("claims", "run.json", "--claims", "results/claims.json", "--claims", "mine.json", code=1)
         self.assertEqual(done.stderr, 'ternbench claims: mine.json:5: /claims/0/id: "switch" stands twice, first in results/claims.json\n')
+        done = self.tool("claims", "run.json", "--claims", "mine.json", "--claims", "./mine.json", code=1)
+        self.assertEqual(done.stderr, "ternbench claims: ./mine.json: is named twice\n")
 
     def test_markdown(self):
         some = [files.claim(claim="<b> of a|b"), files.claim(id="dear", test=files.test(bound=1), conditions=[

@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -190,27 +191,28 @@ class measuring(tool_test):
 
     def test_a_duet_and_its_verdict(self):
         self.build("head", factors={"sched/yield/tern": 1.5})
-        done = self.tool(*self.command("--blocks", 12, "--seed", 5, "--machine", "m"), FAKE_NOISE="0.005")
+        log = self.folder / "turns"
+        done = self.tool(*self.command("--blocks", 12, "--turns", 4, "--seed", 5, "--machine", "m"), FAKE_NOISE="0.005", FAKE_TURNS=str(log))
         place = self.only()
         self.assertEqual(done.stdout, f"out/{place.name}\n")
         self.assertRegex(place.name, r"^\d{8}T\d{6}Z-x86_64-m-duet$|^\d{8}T\d{6}Z-aarch64-m-duet$")
         self.tool("validate", place)
         document = json.loads((place / "duet.json").read_text())
-        self.assertEqual((document["status"], document["blocks_done"], document["seed"]), ("complete", 12, 5))
+        self.assertEqual([document[key] for key in ("status", "blocks_done", "turns", "seed")], ["complete", 12, 4, 5])
         self.assertEqual(document["sessions"][0]["host"]["cpu_model"], "Fake CPU")
         self.assertEqual({r["operations"] for r in document["rows"]}, {7})
         self.assertNotIn(str(self.folder), (place / "duet.json").read_text())
         lines = self.raw(place)
         self.assertEqual(len(lines), 12 * 3 * 3)
-        orders = collections.defaultdict(list)
-        for at in range(0, len(lines), 3):  # the slots of a row follow one another
-            triplet = lines[at:at + 3]
-            self.assertEqual(len({(t["block"], t["row"]) for t in triplet}), 1)
-            orders[triplet[0]["row"]].append(tuple(t["slot"] for t in triplet))
-        for order in orders.values():
-            self.assertEqual(set(collections.Counter(order).values()), {2})  # each of the six orders twice
+        rows = sorted({line["row"] for line in lines})
+        self.assertEqual({len(line["turns_ns"]) for line in lines}, {4})
+        for line in lines:
+            self.assertLess(min(abs(line["entry"]["real_time"] * 1000 / ns - 1) for ns in line["turns_ns"]), 1e-6)
+        order = log.read_text()
+        rounds = [order[at:at + 3] for at in range(0, len(order), 3)]  # b: base or base again
+        self.assertEqual(collections.Counter(rounds), {"hbb": 48, "bhb": 48, "bbh": 48})
         self.assertGreater(len({t["padding"] for t in lines}), 100)
-        self.config(set=sorted(orders))
+        self.config(set=rows)
         out = self.gate(place, code=2).stdout
         self.assertRegex(out, r"REGRESSION[^\n]*\(1\)\n  sched/yield/tern ")
         again = self.tool(*self.command("--blocks", 12, "--confirm", place, "--config", "gate.json"), FAKE_NOISE="0.005")
@@ -239,7 +241,9 @@ class measuring(tool_test):
         self.assertIn("the duet is not complete", self.gate(place, code=3).stdout)
         with (place / "raw.jsonl").open("a") as file:
             file.write('{"block": 3, "row": "sch')  # as a power cut leaves it
-        self.tool(*self.command("--resume", place))
+        resume = ["duet", "--base", "base", "--head", "head", "--resume", place]
+        self.assertIn("--blocks excludes --resume", self.tool(*resume, "--blocks", 8, code=1).stderr)
+        self.tool(*resume)
         document = json.loads((place / "duet.json").read_text())
         self.assertEqual((document["status"], document["blocks_done"], len(document["sessions"])), ("complete", 4, 2))
         lines = self.raw_lines()
@@ -247,7 +251,7 @@ class measuring(tool_test):
         triples = {(t["block"], t["row"], t["slot"]) for t in map(json.loads, lines)}
         self.assertEqual(len(triples), 4 * 3 * 3)
         self.assertLess(len(lines), 4 * 3 * 3 + 3)  # at most one row of a block was measured again
-        self.assertIn("is complete", self.tool(*self.command("--resume", place), code=1).stderr)
+        self.assertIn("is complete", self.tool(*resume, code=1).stderr)
 
     def raw_lines(self):
         return (self.only() / "raw.jsonl").read_text().splitlines()
@@ -258,7 +262,29 @@ class measuring(tool_test):
         document = json.loads((place / "duet.json").read_text())
         (place / "duet.json").write_text(json.dumps(document | {"status": "interrupted"}))
         (self.folder / "head" / "bench_sched").write_text((self.folder / "head" / "bench_sched").read_text() + "\n")
-        self.assertIn("was begun with other binaries of head", self.tool(*self.command("--resume", place), code=1).stderr)
+        resume = ["duet", "--base", "base", "--head", "head", "--resume", place]
+        self.assertIn("was begun with other binaries of head", self.tool(*resume, code=1).stderr)
+
+    def test_a_seed_is_a_number(self):
+        self.assertIn("at least 0", self.tool(*self.command("--seed", "-1"), code=1).stderr)
+
+    def test_a_build_that_takes_no_turns_is_not_compared(self):
+        self.build("base", turns=False)
+        self.assertIn("the base of sched/yield/", self.tool(*self.command(), code=4).stderr)
+
+    def test_what_is_compared_are_the_turns_of_a_round(self):
+        rows = {"sched/yield/tern": 20.0}
+        drift = [1.0, 2.0, 1.5, 4.0, 1.0]  # of the machine, from round to round
+        spike = [1.0, 1.0, 1.0, 1.0, 9.0]
+        samples = []
+        for block in range(30):
+            for slot, factor in (("base", 1), ("again", 1), ("head", 1.3)):
+                turns = [20.0 * factor * d * (s if slot == "head" else 1) for d, s in zip(drift, spike)]
+                samples.append({"block": block, "row": "sched/yield/tern", "slot": slot, "link": 0, "padding": 0, "wall_ms": 50, "outcome": "ok",
+                                "entry": files.entry("sched/yield/tern", sorted(turns)[2]), "turns_ns": turns})
+        self.config(set=list(rows))
+        duet = files.write_duet(self.folder / "turns-duet", files.document(rows=rows, turns=5), samples)
+        self.assertRegex(self.gate(duet, code=2).stdout, r"sched/yield/tern .* 1\.30  1\.30 \.\. 1\.30 ")
 
     def test_links_take_turns(self):
         for name in ("base/salt-1", "base/salt-2"):
@@ -315,8 +341,8 @@ class measuring(tool_test):
             slots = collections.defaultdict(dict)
             for line in self.raw(place):
                 if line["row"] == row:
-                    slots[line["block"]][line["slot"]] = line["entry"]["real_time"]
-            ratios = sorted(s["again"] / s["base"] for s in slots.values())
+                    slots[line["block"]][line["slot"]] = line["turns_ns"]
+            ratios = sorted(statistics.median(a / b for a, b in zip(s["again"], s["base"])) for s in slots.values())
             return abs(math.log((ratios[2] + ratios[3]) / 2))
 
         for row, floor in document["floors"][arch]["rows"].items():

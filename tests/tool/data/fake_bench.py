@@ -8,7 +8,8 @@
     bytes     ends with exit status 3 and words that command a terminal, are not UTF-8, and too long
 
 A file `build.json` beside it makes it another build: {"factors": {row: factor}, "gone": [row], "renamed": {row: row},
-"checksum": n, "fault": as above}. FAKE_NOISE is the half width of the noise (0.05).
+"checksum": n, "fault": as above, "turns": whether it can take turns}. FAKE_NOISE is the half width of the noise (0.05).
+FAKE_TURNS names a file that gets a letter per turn: the first of the folder that this program lies in.
 """
 import json
 import os
@@ -56,7 +57,7 @@ def list_rows(flags):
         return
     for name, tier, case, subject, role, params, _ in rows():
         print(json.dumps({"name": name, "tier": tier, "area": "sched", "case": case, "subject": subject, "role": role,
-                          "params": params, "gate": tier == "quick", "est_ms": 1 + 0.01 * float(flags.get("tern_time_ms", 100))}))
+                          "params": params, "gate": tier == "quick", "turns": BUILD.get("turns", True), "est_ms": 1 + 0.01 * float(flags.get("tern_time_ms", 100))}))
 
 
 def entry(name, case, subject, ns):
@@ -75,6 +76,30 @@ def entry(name, case, subject, ns):
     if case == "memory":
         row |= {"bytes_per_op": 64 * ns}
     return row
+
+
+class Turns:
+    """The other end of bench/harness/turns.hpp"""
+
+    def __init__(self, flags):
+        self.fd = int(flags["tern_turns"]) if "tern_turns" in flags else None
+        self.ready = False
+
+    def take(self):
+        if self.fd is None:
+            return
+        if not self.ready:
+            os.write(self.fd, b"t")
+        self.ready = True
+        if os.read(self.fd, 1) != b"t":
+            sys.exit(1)
+        if log := os.environ.get("FAKE_TURNS"):
+            with open(log, "ab") as file:
+                file.write(pathlib.Path(__file__).parent.name[:1].encode())
+
+    def give(self):
+        if self.fd is not None:
+            os.write(self.fd, b"t")
 
 
 def hold():
@@ -107,7 +132,10 @@ def main():
                    "mhz_per_cpu": 2000, "library_build_type": "release", "tern_arch": os.environ.get("FAKE_ARCH", "x86_64"),
                    "tern_cpu_model": os.environ.get("FAKE_CPU", "Fake CPU"), "tern_vcpus": "2", "tern_emulated": os.environ.get("FAKE_EMULATED", "false")}
         out.write('{\n  "context": ' + json.dumps(context) + ',\n  "benchmarks": [\n')
+        turns = Turns(flags)
+        chosen = [row for row in chosen for _ in range(int(flags.get("benchmark_repetitions", 1)))]
         for i, (name, _, case, subject, _, _, base) in enumerate(chosen):
+            turns.take()
             if FAULT == "crash" and i == 1:
                 out.write('    {\n      "name": "sch')
                 out.flush()
@@ -120,6 +148,7 @@ def main():
                 fields += ',\n      "ratio": NaN'
             out.write("    {\n" + fields + "\n    }" + (",\n" if i + 1 < len(chosen) else "\n"))
             out.flush()
+            turns.give()
             if case == "wake" and subject == "tern" and "tern_hist_dir" in flags:
                 hist = {"schema": "tern.hist/1", "row": name, "unit": "ns", "count": 3, "min": 1, "max": 9, "mean": 4.0,
                         "buckets": [[1, 1, 2], [9, 9, 1]]}

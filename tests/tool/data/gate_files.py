@@ -55,7 +55,7 @@ def lines(rows=ROWS, blocks=30, noise=0.01, head=None, again=None, seed=1):
             drift = math.exp(rng.gauss(0, 0.1))  # common to the slots of a block
             for slot, factors in (("base", {}), ("again", again or {}), ("head", head or {})):
                 value = ns * drift * factors.get(row, 1) * math.exp(rng.gauss(0, noise))
-                out.append({"block": block, "row": row, "slot": slot, "place": 0, "link": 0, "padding": 0, "wall_ms": 50,
+                out.append({"block": block, "row": row, "slot": slot, "link": 0, "padding": 0, "wall_ms": 50,
                             "outcome": "ok", "entry": entry(row, value)})
     return out
 
