@@ -295,6 +295,16 @@ class read_test(unittest.TestCase):
     def test_validate(self):
         self.assertIn("a/summary.json: valid (summary)", self.good("validate", "a", "b", "emulated"))
         self.assertIn("plain.json: valid (google-benchmark)", self.good("validate", "plain.json"))
+        with tempfile.TemporaryDirectory() as folder:  # of a release that wrote neither run_name nor run_type, with what it says of complexity
+            old = pathlib.Path(folder) / "old.json"
+            rows = [{"name": "BM_x", "iterations": 1, "real_time": 1, "cpu_time": 1, "time_unit": "ns"},
+                    {"name": "BM_BigO", "cpu_coefficient": 4.3, "real_coefficient": 6.5, "big_o": "N", "time_unit": "ns"},
+                    {"name": "BM_RMS", "rms": 0.1}]
+            old.write_text(json.dumps({"context": {"date": "2016", "num_cpus": 4}, "benchmarks": rows}))
+            self.good("validate", old)
+            del rows[0]["cpu_time"]
+            old.write_text(json.dumps({"context": {"date": "2016", "num_cpus": 4}, "benchmarks": rows}))
+            self.assert_line(tool("validate", old), 1, "/benchmarks/0: Missing required property 'cpu_time'")
         for name, part in (("truncated.json", "is truncated"), ("not_json.txt", "is not JSON"), ("nan.json", "holds nan"),
                            ("older", "older"), ("newer", "newer"), ("nowhere", "No such file")):
             self.assert_line(tool("validate", name), 1, part)

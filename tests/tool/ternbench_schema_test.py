@@ -35,7 +35,7 @@ LAUNCHER = os.environ.get("TERN_LAUNCHER", "").split()
 # Keywords that the tool's validator is known to check; another one in a schema would be passed over in silence.
 KEYWORDS = {"$schema", "$ref", "title", "definitions", "type", "required", "properties", "additionalProperties",
             "patternProperties", "items", "enum", "const", "pattern", "minimum", "maximum", "exclusiveMinimum", "minLength",
-            "maxLength", "minItems", "maxItems", "oneOf"}
+            "maxLength", "minItems", "maxItems", "oneOf", "anyOf"}
 
 
 def places(node, path=()):
