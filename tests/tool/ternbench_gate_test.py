@@ -385,6 +385,19 @@ class trials(tool_test):
                               text=True, timeout=60, check=True)
         self.assertIn("alloc/pair/tern/size:64", done.stdout)
 
+    def test_our_binaries_take_turns(self):
+        build = pathlib.Path(os.environ["TERN_BUILD_DIR"]).resolve()
+        if not (build / "bench/bench_sched").exists():
+            self.skipTest("the bench binaries are not built")
+        # The second measures in a process that it forks, the third in one that it starts.
+        rows = "^sched/(yield/tern|parked_memory/tern/count:1000)$|^alloc/pair/(tern|glibc)/size:64$"
+        done = self.tool("duet", "--base", build, "--head", build, "--filter", rows, "--blocks", 1, "--turns", 3, "--time-ms", 1,
+                         "--out", self.folder)
+        lines = [json.loads(line) for line in (pathlib.Path(done.stdout.strip()) / "raw.jsonl").read_text().splitlines()]
+        self.assertEqual(len(lines), 4 * 3)
+        for line in lines:
+            self.assertEqual((line["outcome"], len(line["turns_ns"])), ("ok", 3), line)
+
     def test_instructions_are_counted(self):
         build = pathlib.Path(os.environ["TERN_BUILD_DIR"])
         if not (build / "bench/bench_alloc").exists() or shutil.which("valgrind") is None:
