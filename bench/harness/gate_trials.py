@@ -8,7 +8,7 @@ second duet for what is flagged:
   slow   head waits some processor cycles in the primitive's own path under include/, which makes one row 3, 5 or 10% slower
 
 A processor hides a part of a wait, all of it where the wait is off the longest chain. So how much slower the row has become is measured
-before the trial, by pairs of runs of the two builds, and the number of cycles is changed until that is what the trial asks for.
+before the trial, by a duet of the two builds over that row, and the number of cycles is changed until that is what the trial asks for.
 
 What a trial is (kind, primitive, row, percent, link order) follows from SEED and its number alone, and both stood here before the
 first one ran. Trials are appended to results/gate-evaluation/trials.jsonl as they end, so the script may be stopped and started
@@ -23,6 +23,7 @@ import pathlib
 import platform
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,7 +33,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "results" / "gate-evaluation" / "trials.jsonl"
 SEED = 20261126
 PERCENTS = (3, 5, 10)
-PAIRS = 31
+SIZING_BLOCKS = 20
 # Where the wait goes: a line of the primitive's path, and what stands there instead. Each makes the next step depend on the wait. One time
 # in 16 is waited, so that a sixteenth of a cycle can be added to an operation of a few; a period that short is predicted.
 EVERY = 16
@@ -152,8 +153,13 @@ def trial(number, options, revision):
     found = code == 2 if what["kind"] == "null" else rows.get(what["row"], ["", "", "", ""])[3] == "REGRESSION"
     return what | {"found": found, "decided": code != 3, "exit": code, "date": time.strftime("%Y-%m-%d", time.gmtime()),
                    "revision": revision, "blocks": options.blocks, "load": round(os.getloadavg()[0], 1),
-                   **known_build(work), "duet_seconds": duet_seconds,
+                   **settings_of(duet), **known_build(work), "duet_seconds": duet_seconds,
                    "duet": pathlib.Path(duet).name, "second": pathlib.Path(second).name if second else None, "rows": rows}
+
+
+def settings_of(duet):
+    document = json.loads((pathlib.Path(duet) / "duet.json").read_text())
+    return {key: document[key] for key in ("turns", "time_ms")}
 
 
 def time_of(folder, row):
@@ -163,15 +169,18 @@ def time_of(folder, row):
     return entry["real_time"] * {"ns": 1, "us": 1e3, "ms": 1e6}[entry["time_unit"]]
 
 
-def slower_by(base, head, row):
-    """Percent, the median of pairs of runs whose order changes from pair to pair, and the standard error of that"""
-    ratios = []
-    for pair in range(PAIRS):
-        folders = (base, head) if pair % 2 == 0 else (head, base)
-        times = {folder: time_of(folder, row) for folder in folders}
-        ratios.append(100 * (times[head] / times[base] - 1))
+def slower_by(work, row):
+    """Percent, as a duet of that row alone has it, and the standard error of that"""
+    tool = work / "base" / "src" / "ternbench"
+    done = need(run(tool, "duet", "--base", work / "base", "--head", work / "slow", "--filter", f"^{re.escape(row)}$", "--blocks", SIZING_BLOCKS,
+                    "--out", work / "sizing", cwd=ROOT), "sizing duet")
+    turns = {}
+    for line in (pathlib.Path(done.stdout.strip()) / "raw.jsonl").read_text().splitlines():
+        line = json.loads(line)
+        turns.setdefault(line["block"], {})[line["slot"]] = line["turns_ns"]
+    ratios = [100 * (statistics.median(h / b for h, b in zip(slots["head"], slots["base"])) - 1) for slots in turns.values()]
     quarters = statistics.quantiles(ratios, n=4)
-    return statistics.median(ratios), 1.2533 * (quarters[2] - quarters[0]) / 1.349 / PAIRS**0.5
+    return statistics.median(ratios), 1.2533 * (quarters[2] - quarters[0]) / 1.349 / len(ratios)**0.5
 
 
 def sized_wait(work, revision, primitive, row, percent, even_if_busy):
@@ -186,8 +195,10 @@ def sized_wait(work, revision, primitive, row, percent, even_if_busy):
         need(run("git", "-C", work / "source", "checkout", "--quiet", "--force", "--detach", revision), "checkout")
         inject(work / "source", primitive, cycles)
         build(work / "source", work / "slow", f"bench_{row.split('/', 1)[0]}")
+        for stale in (work / "slow" / "bench").glob("salt-*"):  # links of an earlier trial
+            shutil.rmtree(stale)
         wait_for_quiet(even_if_busy)
-        measured, error = slower_by(work / "base", work / "slow", row)
+        measured, error = slower_by(work, row)
         print(f"  {row}: {cycles} cycles make it {measured:.2f}% slower (standard error {error:.2f}), {percent}% is wanted", flush=True)
         if abs(measured - percent) <= allowed:
             known[key] = cycles

@@ -110,6 +110,25 @@ class duet_session {
     std::vector<ordered_json> entries;  // one per turn
     std::string text;
   };
+  /// One of the three processes of a block's row; none where the row was given up.
+  struct runner {
+    slot where = slot::base;
+    side* of = nullptr;
+    const listed_row* listed = nullptr;
+    std::size_t link = 0;
+    std::size_t padding = 0;
+    fs::path raw;
+    std::optional<child_process> process;
+
+    ~runner() {
+      process.reset();
+      std::error_code error;
+      fs::remove(raw, error);
+    }
+  };
+  void start_triplet(std::array<runner, slot_count>& runners, std::size_t block, std::size_t row);
+  std::optional<ordered_json> end_slot(runner& r, std::size_t block, std::size_t row,
+                                       const std::function<void()>& tick);
   [[nodiscard]] child_command command_of(const side& of, std::size_t link, const listed_row& row,
                                          const std::string& amount, const fs::path& raw) const;
   outcome outcome_of(side& of, std::size_t link, const listed_row& row, child_result child,
@@ -314,67 +333,70 @@ void duet_session::add_turns(ordered_json& line, const std::vector<ordered_json>
   line["entry"] = entries[times[(times.size() - 1) / 2].second];
 }
 
-void duet_session::run_triplet(std::size_t block, std::size_t row, progress& bar) {
+void duet_session::start_triplet(std::array<runner, slot_count>& runners, std::size_t block,
+                                 std::size_t row) {
   constexpr std::size_t most_padding = 4096;
-  const std::function<void()> tick = [&] { bar.tick(); };
-  const plan_row& planned = rows_[row];
-  struct runner {
-    slot where;
-    std::size_t link;
-    std::size_t padding;
-    fs::path raw;
-    std::optional<child_process> process;
-  };
-  std::array<runner, slot_count> runners;
-  const auto gave_up = given_up_.find(row);
   for (std::size_t i = 0; i < slot_count; ++i) {
-    const auto where = static_cast<slot>(i);
-    const std::uint64_t stream = (block * rows_.size() + row) * slot_count + i;
     runner& r = runners[i];
-    r.where = where;
-    r.link = link_of(where, block);
-    r.padding = derive_seed(~seed_, stream) % most_padding;
-    r.raw = fs::absolute(directory_ / fmt::format("{}.json", to_string(where)));
-    if (gave_up != given_up_.end()) continue;
-    child_command command = command_of(where == slot::head ? head_ : base_, r.link,
-                                       *(where == slot::head ? planned.head : planned.base),
-                                       fmt::format("--tern_operations={}", planned.operations), r.raw);
+    r.where = static_cast<slot>(i);
+    r.of = r.where == slot::head ? &head_ : &base_;
+    r.listed = r.where == slot::head ? rows_[row].head : rows_[row].base;
+    r.link = link_of(r.where, block);
+    r.padding = derive_seed(~seed_, (block * rows_.size() + row) * slot_count + i) % most_padding;
+    r.raw = fs::absolute(directory_ / fmt::format("{}.json", to_string(r.where)));
+    if (given_up_.contains(row)) continue;
+    child_command command = command_of(*r.of, r.link, *r.listed,
+                                       fmt::format("--tern_operations={}", rows_[row].operations), r.raw);
     command.arguments.push_back(fmt::format("--benchmark_repetitions={}", turns_));
     command.environment = {"TERN_PADDING=" + std::string(r.padding, 'x')};
     r.process.emplace(command, true);
   }
-  if (gave_up == given_up_.end()) {
-    for (runner& r : runners) static_cast<void>(r.process->wait_ready(tick));
-    for (std::size_t turn = 0; turn < turns_; ++turn) {
-      for (const slot where : slot_order(seed_, row, block * turns_ + turn))
-        static_cast<void>(runners[static_cast<std::size_t>(where)].process->take_turn(tick));
+}
+
+/// The line of raw.jsonl; nothing when the tool is interrupted.
+std::optional<ordered_json> duet_session::end_slot(runner& r, std::size_t block, std::size_t row,
+                                                   const std::function<void()>& tick) {
+  ordered_json line = {{"block", block},
+                       {"row", rows_[row].name},
+                       {"slot", to_string(r.where)},
+                       {"link", r.link},
+                       {"padding", r.padding}};
+  if (!r.process) {
+    line["wall_ms"] = 0;
+    line["outcome"] = "not run: " + given_up_[row];
+    line["entry"] = nullptr;
+    line["turns_ns"] = ordered_json::array();
+    return line;
+  }
+  const outcome out = outcome_of(*r.of, r.link, *r.listed, r.process->finish(tick), r.raw);
+  if (out.child.how == child_result::ending::interrupted) return std::nullopt;
+  line["wall_ms"] = std::lround(out.child.seconds * 1000);
+  line["outcome"] = out.text;
+  add_turns(line, out.entries, rows_[row].name);
+  if (out.text != "ok") ++failures_;
+  if (out.child.how == child_result::ending::timed_out)
+    given_up_[row] = fmt::format("its process {} before", out.child.describe());
+  return line;
+}
+
+void duet_session::run_triplet(std::size_t block, std::size_t row, progress& bar) {
+  const std::function<void()> tick = [&] { bar.tick(); };
+  std::array<runner, slot_count> runners;
+  start_triplet(runners, block, row);
+  for (runner& r : runners) {
+    if (r.process) static_cast<void>(r.process->wait_ready(tick));
+  }
+  for (std::size_t turn = 0; turn < turns_; ++turn) {
+    for (const slot where : slot_order(seed_, row, block * turns_ + turn)) {
+      runner& r = runners[static_cast<std::size_t>(where)];
+      if (r.process) static_cast<void>(r.process->take_turn(tick));  // of one that has ended this is nothing
     }
   }
   std::string text;
   for (runner& r : runners) {
-    ordered_json line = {{"block", block},
-                         {"row", planned.name},
-                         {"slot", to_string(r.where)},
-                         {"link", r.link},
-                         {"padding", r.padding}};
-    if (!r.process) {
-      line["wall_ms"] = 0;
-      line["outcome"] = "not run: " + gave_up->second;
-      line["entry"] = nullptr;
-      line["turns_ns"] = ordered_json::array();
-    } else {
-      const outcome out =
-          outcome_of(r.where == slot::head ? head_ : base_, r.link,
-                     *(r.where == slot::head ? planned.head : planned.base), r.process->finish(tick), r.raw);
-      if (out.child.how == child_result::ending::interrupted) return;
-      line["wall_ms"] = std::lround(out.child.seconds * 1000);
-      line["outcome"] = out.text;
-      add_turns(line, out.entries, planned.name);
-      if (out.text != "ok") ++failures_;
-      if (out.child.how == child_result::ending::timed_out)
-        given_up_[row] = fmt::format("its process {} before", out.child.describe());
-    }
-    text += to_text(line) + '\n';
+    const std::optional<ordered_json> line = end_slot(r, block, row, tick);
+    if (!line) return;
+    text += to_text(*line) + '\n';
   }
   std::ofstream file(directory_ / "raw.jsonl", std::ios::binary | std::ios::app);
   file << text;

@@ -236,6 +236,7 @@ class measuring(tool_test):
         self.assertIn("--resume", err)
         place = self.only()
         self.tool("validate", place)
+        self.assertEqual({file.name for file in place.iterdir()}, {"duet.json", "raw.jsonl"})
         kept = self.raw_lines()
         self.config(set=["sched/yield/tern"])
         self.assertIn("the duet is not complete", self.gate(place, code=3).stdout)
