@@ -34,6 +34,7 @@ DATA = ROOT / "results" / "gate-evaluation" / "trials.jsonl"
 SEED = 20261126
 PERCENTS = (3, 5, 10)
 SIZING_BLOCKS = 20
+BENCHES = ("bench_sched", "bench_alloc", "bench_gc")
 # Where the wait goes: a line of the primitive's path, and what stands there instead. Each makes the next step depend on the wait. One time
 # in 16 is waited, so that a sixteenth of a cycle can be added to an operation of a few; a period that short is predicted.
 EVERY = 16
@@ -134,7 +135,7 @@ def trial(number, options, revision):
             what |= sized_wait(work, revision, what["primitive"], what["row"], what["percent"], options.even_if_busy)
         except NotMade as error:
             return what | {"made": False, "reason": str(error), "revision": revision}
-        build(work / "source", work / "slow", "bench_sched", "bench_alloc", "bench_gc")
+        build(work / "source", work / "slow", *BENCHES)
         need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", work / "slow", "--salts", 2, "--seed", f"{SEED + number}"), "relink")
         heads = [work / "slow"]
     wait_for_quiet(options.even_if_busy)
@@ -238,7 +239,7 @@ def prepare(options, revision):
     seconds.unlink(missing_ok=True)
     whole = not (options.work / "base").exists()  # a build that goes on with another one's objects tells less than a job of CI takes
     begun = time.monotonic()
-    build(source, options.work / "base", env={**os.environ, "CCACHE_DISABLE": "1"})
+    build(source, options.work / "base", *BENCHES, "ternbench", env={**os.environ, "CCACHE_DISABLE": "1"})  # as scripts/gate does
     need(run(sys.executable, "-B", ROOT / "bench/harness/relink.py", options.work / "base", "--salts", 2), "relink")
     if whole:
         seconds.write_text(f"{time.monotonic() - begun:.0f}")

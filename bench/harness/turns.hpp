@@ -1,9 +1,9 @@
 // Processes that measure one at a time: a row waits for its turn, and passes it on.
 //
 // Protocol   `--tern_turns=FD` names a socket that the process inherits. It writes a byte when it is ready for its first turn; each call of
-//            a row, set-up and warm-up included, reads a byte before it and writes one after it. So whoever holds the other end
-//            lets several processes do a few ms each in turn, and what disturbs the machine for longer than that disturbs all of
-//            them (`ternbench duet`).
+//            a row, set-up and warm-up included, reads a byte before it and writes one after it. A byte above 0 asks it to begin on
+//            that CPU, counted from 1. So whoever holds the other end lets several processes do a few ms each in turn, on one CPU,
+//            and what disturbs the machine for longer than that disturbs all of them (`ternbench duet`).
 #pragma once
 
 #include <string_view>
@@ -20,6 +20,7 @@ class turns {
 
  private:
   void tell() const;
+  static void begin_on(unsigned cpu);
 
   int socket_ = -1;
   bool ready_ = false;

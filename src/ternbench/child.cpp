@@ -253,8 +253,9 @@ child_process::~child_process() {
 
 bool child_process::wait_ready(const std::function<void()>& tick) { return state_->wait(true, tick); }
 
-bool child_process::take_turn(const std::function<void()>& tick) {
-  const char go = 't';
+bool child_process::take_turn(unsigned cpu, const std::function<void()>& tick) {
+  constexpr unsigned most = 255;  // what a byte names; others begin where they are
+  const auto go = static_cast<unsigned char>(cpu < most ? cpu + 1 : 0);
   if (state_->pid < 0) return false;
   static_cast<void>(
       send(state_->turns.ours, &go, 1, MSG_NOSIGNAL));  // where it fails, the end is what follows

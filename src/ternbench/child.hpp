@@ -51,8 +51,8 @@ class child_process {
 
   /// Waits until it is ready for its first turn. False: it has ended, or was ended.
   [[nodiscard]] bool wait_ready(const std::function<void()>& tick);
-  /// Gives it a turn and waits until that is over. False: it has ended, or was ended.
-  [[nodiscard]] bool take_turn(const std::function<void()>& tick);
+  /// Gives it a turn, which begins on that CPU, and waits until that is over. False: it has ended, or was ended.
+  [[nodiscard]] bool take_turn(unsigned cpu, const std::function<void()>& tick);
   /// Waits for its end.
   [[nodiscard]] child_result finish(const std::function<void()>& tick);
 

@@ -1,6 +1,7 @@
 #include "duet.hpp"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <array>
@@ -43,6 +44,17 @@ struct side {
     return at == rows.end() ? nullptr : &*at;
   }
 };
+
+std::vector<unsigned> own_cpus() {
+  cpu_set_t set;
+  std::vector<unsigned> out;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &set)) out.push_back(cpu);
+    }
+  }
+  return out.empty() ? std::vector<unsigned>{0} : out;
+}
 
 side open_side(const std::vector<fs::path>& folders, const std::vector<std::string>& launcher) {
   side out;
@@ -148,6 +160,7 @@ class duet_session {
   std::size_t blocks_ = 0;
   int time_ms_ = 0;
   std::size_t turns_ = 1;
+  std::vector<unsigned> cpus_ = own_cpus();
   std::string machine_;
   std::string filter_;
   std::string confirms_;
@@ -383,13 +396,15 @@ void duet_session::run_triplet(std::size_t block, std::size_t row, progress& bar
   const std::function<void()> tick = [&] { bar.tick(); };
   std::array<runner, slot_count> runners;
   start_triplet(runners, block, row);
+  const unsigned cpu = cpus_[block % cpus_.size()];
   for (runner& r : runners) {
     if (r.process) static_cast<void>(r.process->wait_ready(tick));
   }
   for (std::size_t turn = 0; turn < turns_; ++turn) {
     for (const slot where : slot_order(seed_, row, block * turns_ + turn)) {
       runner& r = runners[static_cast<std::size_t>(where)];
-      if (r.process) static_cast<void>(r.process->take_turn(tick));  // of one that has ended this is nothing
+      if (r.process)
+        static_cast<void>(r.process->take_turn(cpu, tick));  // of one that has ended this is nothing
     }
   }
   std::string text;

@@ -4,9 +4,10 @@
 //           2. Base is timed once per row for about time_ms: that gives the operations of the row, the same for all three.
 //           3. A block measures every row, in shuffled order. For a row it starts three fresh processes, each with ASLR and an
 //              environment of random size, that then take turns: a turn sets the row up, warms it and measures it for about
-//              time_ms, while the other two wait (bench/harness/turns.hpp). A round is a turn of each, in one of the six orders;
-//              each six rounds of a row have every order once. What is compared are the turns of a round, which lie within
-//              milliseconds; the median over the rounds is what the block says (duet_data.cpp).
+//              time_ms, while the other two wait (bench/harness/turns.hpp), and begins on the block's CPU: those of a virtual
+//              machine differ. A round is a turn of each, in one of the six orders; each six rounds of a row have every
+//              order once. What is compared are the turns of a round, which lie within milliseconds; the median over the
+//              rounds is what the block says (duet_data.cpp).
 //           4. A build may be linked several times with its objects in another order (bench/salt-*/): base takes them in turn,
 //              base again the ones after, head its own.
 // Files     <out>/<utc>-<arch>-<machine>-duet/ {duet.json, raw.jsonl}. raw.jsonl gets a line per process, with the times
@@ -29,11 +30,10 @@ struct duet_options {
   std::vector<std::filesystem::path> base;  // builds of one source; more than one: linked differently
   std::vector<std::filesystem::path> head;
   int blocks = 30;
-  /// Short, so that most turns end before the kernel gives their CPU to another, and that what is compared lies close together.
-  int time_ms = 4;
-  /// Against one turn per process the pair sd of a row fell from 4 .. 40% to 1 .. 4% on a busy machine of two processors. More turns
-  /// than this narrow it less than more blocks do: what is left differs from process to process.
-  int turns = 9;
+  /// Short, so that most turns end before the kernel or the hypervisor gives their CPU to another, and that what is compared lies close
+  /// together. 31 turns of 1 ms take as long as 9 of 4 ms, which leave twice the pair sd.
+  int time_ms = 1;
+  int turns = 31;
   std::string filter;  // regular expression over row names, instead of the set
   std::filesystem::path config = "results/gate.json";
   std::string machine;
