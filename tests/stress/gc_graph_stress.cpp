@@ -33,12 +33,23 @@ std::uint64_t cycles_asked_for() {
                                           : tern_test::scale(std::uint64_t{500});
 }
 
+void print_sum(const result& sum, std::uint64_t first, std::uint64_t seeds) {
+  const auto n = [](std::uint64_t v) { return static_cast<unsigned long long>(v); };
+  std::printf(
+      "%llu cycles, %llu verified (%llu objects), %llu seeds from %llu: %llu bad, %llu lost, %llu suspects; "
+      "left at the ends: %llu objects, %llu pages\n",
+      n(sum.cycles), n(sum.verified_cycles), n(sum.verified_objects), n(seeds), n(first), n(sum.bad),
+      n(sum.lost), n(sum.suspects), n(sum.left_objects), n(sum.left_pages));
+  std::fflush(stdout);
+}
+
 TEST(gc_graph_cycles, lose_nothing) {
   const std::uint64_t least = cycles_asked_for();
-  std::uint64_t cycles = 0;
+  const std::uint64_t first = tern_test::seed();
+  result sum;
   std::uint64_t seeds = 0;
-  while (cycles < least && !testing::Test::HasFailure()) {
-    const std::uint64_t seed = tern_test::seed() + seeds;
+  while (sum.cycles < least && !testing::Test::HasFailure()) {
+    const std::uint64_t seed = first + seeds;
     options o;
     o.processors = 1u << (seeds % 3);
     o.assist = seeds % 2 == 1;
@@ -48,12 +59,22 @@ TEST(gc_graph_cycles, lose_nothing) {
     const result r = gc_workload::run_seed(seed, o);
     EXPECT_EQ(r.bad, 0u) << "seed " << seed;
     EXPECT_EQ(r.lost, 0u) << "seed " << seed;
-    EXPECT_EQ(gc_workload::gc::read_statistics().live_objects, 0u) << "seed " << seed;
-    cycles += r.cycles;
+    EXPECT_EQ(r.left_objects, 0u) << "seed " << seed;
+    EXPECT_EQ(r.left_pages, 0u) << "seed " << seed;
+    EXPECT_EQ(r.verified_cycles, r.cycles) << "seed " << seed;
+    sum.bad += r.bad;
+    sum.lost += r.lost;
+    sum.suspects += r.suspects;
+    sum.cycles += r.cycles;
+    sum.verified_cycles += r.verified_cycles;
+    sum.verified_objects += r.verified_objects;
+    sum.left_objects += r.left_objects;
+    sum.left_pages += r.left_pages;
     ++seeds;
+    // A run of hours tells how far it is, and what it had shown if it is ended.
+    if (seeds % 256 == 0) print_sum(sum, first, seeds);
   }
-  std::printf("%llu cycles, %llu seeds\n", static_cast<unsigned long long>(cycles),
-              static_cast<unsigned long long>(seeds));
+  print_sum(sum, first, seeds);
 }
 
 INSTANTIATE_TEST_SUITE_P(processors, gc_graph, testing::Values(1u, 2u, 4u));

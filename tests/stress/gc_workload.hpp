@@ -52,6 +52,10 @@ struct result {
   std::uint64_t lost = 0;  // found by the verifier
   std::uint64_t suspects = 0;
   std::uint64_t cycles = 0;
+  std::uint64_t verified_cycles = 0;
+  std::uint64_t verified_objects = 0;
+  std::uint64_t left_objects = 0;  // after the last cycle, when nothing leads to any
+  std::uint64_t left_pages = 0;    // that the heap has not got back
   bool ok() const { return bad == 0 && lost == 0; }
 };
 
@@ -353,6 +357,10 @@ inline result run_seed(std::uint64_t seed, const options& o) {
   r.lost = after.lost - before.lost;
   r.suspects = after.suspects - before.suspects;
   r.cycles = after.cycles - before.cycles;
+  r.verified_cycles = after.verified_cycles - before.verified_cycles;
+  r.verified_objects = after.verified - before.verified;
+  r.left_objects = after.live_objects;
+  r.left_pages = tern::detail::gc::pages.usage().in_use;
   return r;
 }
 

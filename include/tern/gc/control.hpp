@@ -175,6 +175,7 @@ struct statistics {
   std::uint64_t mapped_bytes = 0;  ///< of the reservation, in use or free
   std::uint64_t handles = 0;
   std::uint64_t weak_references = 0;
+  std::uint64_t verified_cycles = 0;
   std::uint64_t verified = 0;  ///< objects looked at by the verifier
   std::uint64_t lost =
       0;  ///< what it found missing: not 0 is a defect of the collector or a store without a barrier
@@ -226,6 +227,7 @@ inline statistics read_statistics() noexcept {
   s.mapped_bytes = internal::pages.statistics().mapped;
   s.handles = internal::handle_slots.used();
   s.weak_references = internal::weak_slots.used();
+  s.verified_cycles = get(c.verified_cycles);
   s.verified = get(c.verified);
   s.lost = get(c.lost);
   s.suspects = get(c.suspects);

@@ -213,10 +213,11 @@ struct gc_counters {
   atomic<std::uint64_t> stack_scan_max_ns{0};
   atomic<std::uint64_t> assists{0};  // any thread
   atomic<std::uint64_t> assist_max_ns{0};
-  atomic<std::uint64_t> brakes{0};               // any thread
-  atomic<std::uint64_t> allocated_bytes{0};      // any thread; whole runs, counted when a mutator takes them
-  atomic<std::uint64_t> freed_bytes{0};          // any thread
-  atomic<std::uint64_t> destroyed{0};            // the executor
+  atomic<std::uint64_t> brakes{0};           // any thread
+  atomic<std::uint64_t> allocated_bytes{0};  // any thread; whole runs, counted when a mutator takes them
+  atomic<std::uint64_t> freed_bytes{0};      // any thread
+  atomic<std::uint64_t> destroyed{0};        // the executor
+  atomic<std::uint64_t> verified_cycles{0};
   atomic<std::uint64_t> verified{0};             // objects that verification reached
   atomic<std::uint64_t> lost{0};                 // reachable through members, but not marked or not allocated
   atomic<std::uint64_t> suspects{0};             // found only through a word of a stack, which may be stale

@@ -37,6 +37,7 @@ class verifier {
     }
     gc_counters& c = state.counters;
     // relaxed, all: read by tests after the cycle.
+    c.verified_cycles.fetch_add(1, memory_order_relaxed);
     c.verified.fetch_add(objects_, memory_order_relaxed);
     c.lost.fetch_add(lost_, memory_order_relaxed);
     c.suspects.fetch_add(suspects_, memory_order_relaxed);
