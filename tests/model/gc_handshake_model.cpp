@@ -81,6 +81,106 @@ TEST(gc_handshake_model, an_idle_mutator_is_served_once) {
   expect_holds<port_model>({.preemptions = 4, .store_delays = 1});
 }
 
+// --- a plain thread that waits for a fiber, which stores the only pointer to a white object into its frame, in a round ----------
+
+enum class leaving {
+  kept,
+  without_a_look,  // it goes on as the collector has answered for it
+  runs_at_once,    // it looks when its port runs already
+  passed_by        // the collector does not wait while it looks
+};
+
+template <leaving Way>
+struct leaving_model {
+  handshake_request<model_atomics> request;
+  mutator_port<model_atomics> a;
+  mutator_port<model_atomics> b;
+  atomic<std::uint64_t> greyed{0};  // by A
+  atomic<int> frame{0};
+  atomic<int> stored{0};
+  model_var<int> found{0};  // what A's look writes besides the count
+  std::uint64_t collector_greyed = 0;
+
+  leaving_model() { a.release(); }
+
+  std::uint64_t sum() { return greyed.load(memory_order_relaxed) + collector_greyed; }
+  void look() {
+    found = found + 1;
+    if (frame.load(memory_order_relaxed) != 0)
+      greyed.store(greyed.load(memory_order_relaxed) + 1, memory_order_relaxed);
+  }
+  void poll(mutator_port<model_atomics>& port) {
+    const std::uint64_t done = port.acked();
+    const std::uint64_t n = request.number();
+    if (n == done) return;
+    if (&port == &a) look();
+    port.set_acked(n);
+  }
+  void poll_until_acked(mutator_port<model_atomics>& port) {
+    while (port.acked() == 0) {
+      poll(port);
+      model_atomics::pause();
+    }
+  }
+  void threads(thread_list& list) {
+    list.add("B", [this] {
+      frame.store(1, memory_order_relaxed);
+      stored.store(1, memory_order_release);
+      poll_until_acked(b);
+    });
+    list.add("A", [this] {
+      while (stored.load(memory_order_acquire) == 0) model_atomics::pause();
+      if constexpr (Way == leaving::runs_at_once) {
+        while (!a.try_acquire()) model_atomics::pause();
+        if (a.acked() != 0) look();
+      } else {
+        while (!a.try_leave([this] {
+          if (Way != leaving::without_a_look && a.acked() != 0) look();
+        }))
+          model_atomics::pause();
+      }
+      poll_until_acked(a);
+    });
+    list.add("collector", [this] {
+      round_rule rule;
+      rule.begin(sum());
+      const std::uint64_t n = request.post(handshake_kind::round);
+      for (;;) {
+        if (a.acked() != n && a.try_claim()) {
+          if (a.acked() != n) {
+            look();
+            a.set_acked(n);
+          }
+          a.unclaim();
+        }
+        if (a.acked() == n && b.acked() == n) break;
+        model_atomics::pause();
+      }
+      bool is_away = false;
+      const auto look_again = [&] {
+        is_away = true;
+        if (frame.load(memory_order_relaxed) != 0) ++collector_greyed;
+      };
+      if constexpr (Way != leaving::passed_by) {
+        a.while_away(look_again);
+      } else if (a.try_claim()) {
+        look_again();
+        a.unclaim();
+      }
+      if (Way == leaving::kept && !is_away) require(found > 0, "what the thread found on its way is visible");
+      require(!rule.may_end(sum(), true), "a round does not end marking while a frame holds a white object");
+    });
+  }
+};
+TEST(gc_handshake_model, a_frame_of_a_waiting_thread_is_looked_at_after_the_acks) {
+  expect_holds<leaving_model<leaving::kept>>({.preemptions = 2});
+}
+TEST(gc_handshake_model, breakages_of_a_thread_that_goes_on_are_caught) {
+  expect_caught<leaving_model<leaving::without_a_look>>({.preemptions = 3}, "white");
+  expect_caught<leaving_model<leaving::runs_at_once>>({.preemptions = 3}, "white");
+  expect_caught<leaving_model<leaving::passed_by>>({.preemptions = 3}, "white");
+}
+
 // --- grey chunks --------------------------------------------------------------------------------------------------------
 
 struct chunk {
@@ -391,8 +491,8 @@ TEST(gc_handshake_model, mutants) {
   // is_empty's acquire: the marker that trusts it takes the chunks by an exchange that acquires.
   // The claim's acquire: what ran before its processor's ack is ordered by the ack, what ran later is stamped and not scanned; it
   // is kept for fibers that were never armed. scan_saved's release of the state: the stamp before it releases the same accesses.
-  expect_mutants_caught<request_model, port_model, exchange_model, resume_model<breakage::none>,
-                        ending_model>(
+  expect_mutants_caught<request_model, port_model, exchange_model, resume_model<breakage::none>, ending_model,
+                        leaving_model<leaving::kept>>(
       {.preemptions = 3, .store_delays = 1, .max_seconds = 3.0}, "handshake.hpp", [](const mutant& m) {
         return m.kind == change::weaken &&
                (m.text.find("head_.load(memory_order_acquire) == nullptr") != std::string::npos ||

@@ -2,8 +2,11 @@
 // gc_without.cpp has each not survive without its part.
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <thread>
+#include <utility>
 
 #include <tern/gc.hpp>
 #include <tern/sched.hpp>
@@ -157,6 +160,89 @@ inline bool load_after_the_scan(bool within_a_round) {
     go.send(1);
     fiber.join();
     return lives.load();
+  });
+}
+
+// Moves a reference without a copy of it on the caller's stack.
+[[gnu::noinline]] inline void take_child(const gc::handle<node>& from, node*& to) {
+  to = from->next.exchange(nullptr);
+}
+[[gnu::noinline]] inline void move_to(node*& to, node*& from) { to = std::exchange(from, nullptr); }
+[[gnu::noinline]] inline void wipe_the_stack_below() {
+  volatile char a[2048];
+  for (volatile char& c : a) c = 0;
+}
+
+// A plain thread waits for a fiber, which has the only reference to an object and stores it into the thread's frame: in a round, when the
+// collector has answered for the thread, and before the fiber's processor answers. Before the collector looks again the thread `goes_on`, or it
+// waits for as long as the cycle marks.
+inline bool store_into_the_frame_of_a_waiting_thread(bool goes_on) {
+  return on_stage([&](gc::testing::stepper& s) {
+    enum : int { starts, runs, takes, has, falls_silent, is_silent, stores, has_stored, went_on, ends };
+    gc::handle<node> root;
+    as_mutator([&] { root = make_with_child(); });
+    std::atomic<int> stage{starts};
+    std::atomic<const internal::mutator*> waiter{nullptr};
+    const auto await = [&](int n) {
+      while (stage != n) std::this_thread::yield();
+    };
+    const auto await_polling = [&](int n) {
+      while (stage != n) {
+        gc::safepoint();
+        std::this_thread::yield();
+      }
+    };
+    bool lives = false;
+    std::thread waiting{[&] {
+      const gc::attach_thread attached;
+      waiter = internal::current_mutator_if_any();
+      tern::runtime rt{{.processors = 1}};
+      node* slot = nullptr;
+      rt.run([&] {
+        sigset_t all;
+        sigset_t before;
+        ::sigfillset(&all);
+        ::pthread_sigmask(SIG_BLOCK, &all, &before);  // it answers when it polls
+        node* mine = nullptr;
+        stage = runs;
+        await_polling(takes);
+        take_child(root, mine);
+        wipe_the_stack_below();
+        stage = has;
+        await_polling(falls_silent);
+        stage = is_silent;
+        await(stores);
+        move_to(slot, mine);
+        wipe_the_stack_below();
+        stage = has_stored;
+        if (!goes_on) await_polling(ends);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+      });
+      if (goes_on) stage = went_on;
+      await_polling(ends);
+      lives = slot->value == good;
+    }};
+    await(runs);
+    s.run_to(gc::testing::step::mark);
+    stage = takes;
+    await(has);
+    s.run_to(gc::testing::step::rescan);
+    stage = falls_silent;
+    await(is_silent);
+    gc_test::actor<node> late;
+    late.is_silent(true);
+    const std::uint64_t before = internal::state.request.number();
+    std::thread round{[&] { s.rescan(); }};
+    while (waiter.load()->port.acked() == before) std::this_thread::yield();
+    stage = stores;
+    await(goes_on ? went_on : has_stored);
+    late.acknowledges();
+    round.join();
+    late.is_silent(false);
+    s.finish();
+    stage = ends;
+    waiting.join();
+    return lives;
   });
 }
 

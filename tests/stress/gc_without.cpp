@@ -1,16 +1,19 @@
 // A collector without one of its parts: the workload must notice. The build defines TERN_GC_WITHOUT_BARRIER (the write barrier),
 // _RESCAN (of stacks in rounds after the first), _TERMINATION_COUNTS (that end marking) or _BLACK_ALLOCATION; or _EXPOSED_FRAMES (the look at
-// fibers that wait for others), for which there is one way to lose an object, taken on purpose. For the others there are such ways too, and the
-// workload finds some by itself.
+// fibers and threads that wait for others), for which there are ways to lose an object, taken on purpose. For the others there are such ways too,
+// and the workload finds some by itself.
 #include <gtest/gtest.h>
 
 #if TERN_GC_WITHOUT_EXPOSED_FRAMES
 
 #include "tests/stress/gc_exposed_frame.hpp"
+#include "tests/stress/gc_schedules.hpp"
 
 TEST(gc_without, is_noticed) {
   EXPECT_FALSE(gc_exposed_frame::survives(false));
   EXPECT_FALSE(gc_exposed_frame::survives(true));
+  EXPECT_FALSE(gc_schedules::store_into_the_frame_of_a_waiting_thread(false));
+  EXPECT_FALSE(gc_schedules::store_into_the_frame_of_a_waiting_thread(true));
   EXPECT_EQ(tern::gc::read_statistics().rescued, 0u);
 }
 

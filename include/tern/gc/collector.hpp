@@ -226,6 +226,7 @@ class collector {
     handshake(handshake_kind::round);
     ++rounds_;
     scan_fibers();
+    look_at_waiting_threads();
     exposed_are_judged_ = false;
   }
 
@@ -261,6 +262,22 @@ class collector {
     for (unsigned i = 0; i < ahead; ++i)
       if (fiber* f = ring[(n + i) % ahead]) scan(*f);
     hand_over(self_);
+  }
+
+  // After the acks. In the first round all is white, and the next one scans these stacks again. That one also shades what is found here, so
+  // that nobody can tell whether it was shaded as it should have been.
+  void look_at_waiting_threads() noexcept {
+#if !TERN_GC_WITHOUT_EXPOSED_FRAMES
+    if (rounds_ == 1) return;
+    lock_scope hold{state.mutators_lock};
+    for (mutator* m = state.mutators.front(); m != nullptr; m = state.mutators.next(*m)) {
+      if (m->owner != nullptr) continue;
+      m->port.while_away([&]() noexcept {
+        if (m->idle_exposed) scan_words(self_, m->idle_sp - red_zone_size, m->idle_top, m->idle_fake_stack);
+      });
+    }
+    hand_over(self_);
+#endif
   }
 
   cycle_step mark() noexcept {

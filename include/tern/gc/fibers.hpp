@@ -131,7 +131,7 @@ inline void hook_thread_wait(function_ref<void()> wait) noexcept {
   mutator* m = own_mutator_if_any();
   if (m == nullptr) return wait();
   const runtime_scope in{*m};
-  while_idle(*m, wait);
+  while_idle(*m, wait, true);
   poll(*m);
 }
 

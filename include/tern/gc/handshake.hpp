@@ -5,6 +5,7 @@
 //             parameter; tests/model runs this code under every interleaving up to a bound.
 // Structure   mutator_port, one for each mutator:
 //               running --release()--> idle --try_claim()--> claimed --unclaim()--> idle --try_acquire()--> running
+//                                      idle --try_leave()--> claimed, by the owner, while it looks --> running
 //             acked: the number of the last handshake that was done, by the owner in `running`, by the collector in `claimed`.
 // Protocol    H1 The collector writes what is asked, then increments `requested` (release), then asks for safepoints.
 //             H2 An owner that sees requested != acked at a safepoint does what is asked, then stores acked (release).
@@ -86,6 +87,29 @@ class mutator_port {
   void unclaim() noexcept {
     state_.store(idle, memory_order_release);
   }  // pairs-with: try_acquire(), try_claim()
+
+  // Owner, idle. False while the collector acts. Else look() is called before the port runs: what it counts is seen by who sees it run.
+  template <class Look>
+  bool try_leave(Look&& look) noexcept {
+    if (!try_claim()) return false;
+    look();
+    state_.store(running, memory_order_release);  // pairs-with: while_away()
+    return true;
+  }
+
+  // Collector. Calls f() while the owner cannot leave; not where it runs: it has left, and looked.
+  template <class F>
+  void while_away(F&& f) noexcept {
+    for (;;) {
+      if (try_claim()) {
+        f();
+        return unclaim();
+      }
+      // acquire pairs-with: try_leave(); else what the owner counted on its way out is missed.
+      if (state_.load(memory_order_acquire) == running) return;
+      Atomics::pause();
+    }
+  }
 
   bool is_running() const noexcept {
     return state_.load(memory_order_relaxed) == running;
@@ -183,6 +207,9 @@ struct scan_stamp {
 // most likely to: A waits for its children, or for a fiber to end. Such a fiber counts as exposed, and is looked at in every round, after the
 // acks, and at its resume: B either has W on its own stack when that is scanned, and W counts, or has written it before. So a
 // round that finds nothing leaves no white in A. What is found so is marked and told of.
+// The same for a plain thread that waits for fibers, as in runtime::run: each ack by the collector's hand scans its stack, but B may write after that,
+// and before B's own. So the collector looks at it again after the acks (while_away), and the thread does so itself where it goes on before that
+// (try_leave).
 template <class Fiber, class State, class Word, class Atomics = native_atomics>
 class fiber_scan {
  public:

@@ -142,12 +142,23 @@ inline stack_view own_stack(mutator& m, std::uintptr_t sp) noexcept {
   return {sp, f->stack_top(), current_fake_stack(), f};
 }
 
+// What others may have written to the frames of a plain thread that has waited for them. Requires: its stack is still published; nobody acts for it.
+inline void look_at_exposed_frames([[maybe_unused]] mutator& m) noexcept {
+#if !TERN_GC_WITHOUT_EXPOSED_FRAMES
+  // relaxed, both: what was acked for this mutator came after the flag. A stale look scans for nothing, or leaves it to the next ack.
+  if (!m.idle_exposed || !is_barrier_on() || m.acked_round < state.first_round.load(memory_order_relaxed))
+    return;
+  scan_stack(m, m.idle_sp - red_zone_size, m.idle_top, m.idle_fake_stack);
+#endif
+}
+
 // Calls f() with the port idle and the caller's stack published, so that the collector can do without this mutator.
-// f must not touch managed memory.
+// f must not touch managed memory. `waits_for_fibers`: which may have references into the caller's frames.
 template <class F>
-TERN_NOINLINE void while_idle(mutator& m, F&& f) {
+TERN_NOINLINE void while_idle(mutator& m, F&& f, bool waits_for_fibers = false) {
   with_registers_saved([&](std::uintptr_t sp) {
     const stack_view s = own_stack(m, sp);
+    m.idle_exposed = waits_for_fibers && m.owner == nullptr;
     m.idle_sp = s.low;
     m.idle_top = s.high;
     m.idle_fiber = s.runs;
@@ -156,7 +167,8 @@ TERN_NOINLINE void while_idle(mutator& m, F&& f) {
     struct scope {  // f may throw
       mutator& m;
       ~scope() {
-        while (!m.port.try_acquire()) ::sched_yield();  // the collector scans this stack just now
+        // Not while the collector scans this stack.
+        while (!m.port.try_leave([this]() noexcept { look_at_exposed_frames(m); })) ::sched_yield();
         m.idle_sp = 0;
         m.idle_fiber = nullptr;
       }

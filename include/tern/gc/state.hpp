@@ -143,6 +143,7 @@ struct mutator {
   std::uintptr_t idle_top = 0;
   fiber* idle_fiber = nullptr;
   void* idle_fake_stack = nullptr;  // ASan's
+  bool idle_exposed = false;        // others may have references into its frames
 
   processor* owner = nullptr;      // processors only
   atomic<bool> in_runtime{false};  // no signal handler acts for it
