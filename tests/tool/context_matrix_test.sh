@@ -5,6 +5,7 @@
 # Usage: context_matrix_test.sh [--full] [compiler...] (default: the compilers that are here; without --full each level and each option once
 # or twice, not all pairs, and fewer migrations).
 set -eu
+strict='-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Wno-psabi'
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -33,21 +34,30 @@ fi
 
 failed=0
 count=0
-# build_and_run <compiler> <options> <argument> <source>...: the words of <options> are split.
+# tell <outcome>: one line as soon as a build is over, so that a run which is cut tells how far it came.
+tell() {
+  echo "$compiler $((builds + 1)): $(basename "$source" .cpp) $options: $1, $(($(date +%s) - begin)) s"
+}
+# build_and_run <options> <argument> <source>...: for $compiler; the words of <options> are split.
 build_and_run() {
-  compiler=$1 options=$2 argument=$3
-  shift 3
-  count=$((count + 1))
-  run=
+  options=$1 argument=$2 source=$3
+  shift 2
+  begin=$(date +%s)
+  run=''
+  outcome=passed
   case $compiler in aarch64*) run=qemu-aarch64 options="$options -static" ;; esac
-  # What this CPU lacks is only built.
-  case $options in *avx512*) grep -q avx512vl /proc/cpuinfo || run=true ;; esac
+  case $options in *avx512*) grep -q avx512vl /proc/cpuinfo || run=true outcome='only built (this CPU lacks AVX-512)' ;; esac
   # shellcheck disable=SC2086
-  if "$compiler" -std=c++20 -pthread -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Wno-psabi -I"$root/include" $options "$@" \
-       -o "$dir/main" && timeout $patience $run "$dir/main" "$argument"; then :; else
-    echo "FAILED: $compiler $options $(basename "$1")" >&2
-    failed=$((failed + 1))
+  if ! "$compiler" -std=c++20 -pthread $strict -I"$root/include" $options "$@" -o "$dir/main"; then
+    outcome='FAILED to build'
+  else
+    status=0
+    timeout $patience $run "$dir/main" "$argument" || status=$?
+    [ "$status" -eq 0 ] || outcome="FAILED with status $status"
   fi
+  tell "$outcome"
+  builds=$((builds + 1))
+  case $outcome in FAILED*) bad=$((bad + 1)) ;; only*) unrun=$((unrun + 1)) ;; esac
 }
 can_link() {
   # shellcheck disable=SC2086
@@ -55,6 +65,7 @@ can_link() {
 }
 
 for compiler in "$@"; do
+  builds=0 bad=0 unrun=0
   lto=-flto=1
   case $compiler in
     aarch64*) wide='-march=armv8.2-a+sve -mbranch-protection=standard' native= ;;
@@ -66,14 +77,14 @@ for compiler in "$@"; do
   context=$dir/context.cpp
   if [ -n "$full" ]; then
     for level in -O0 -O1 -O2 -O3 -Os; do
-      for option in "" -fPIC -fomit-frame-pointer '-fno-omit-frame-pointer -fPIE' "$wide" "$native"; do
-        build_and_run "$compiler" "$level $option" 0 "$context"
+      for option in "" -fPIC -fomit-frame-pointer '-fno-omit-frame-pointer -fPIE' "$wide" ${native:+"$native"}; do
+        build_and_run "$level $option" 0 "$context"
       done
     done
   else
     for options in -O0 -O1 '-O2 -fno-omit-frame-pointer -fPIE' "-O2 $native" '-O3 -fPIC' "-O3 $wide" "-O0 $wide" \
       '-Os -fomit-frame-pointer'; do
-      build_and_run "$compiler" "$options" 0 "$context"
+      build_and_run "$options" 0 "$context"
     done
   fi
   case $compiler in
@@ -84,7 +95,7 @@ for compiler in "$@"; do
         case $compiler-$sanitizer in g++*thread) continue ;; esac
         can_link "$compiler" "-fsanitize=$sanitizer" || continue
         # Its fiber switches are called, at every level.
-        for level in ${full:+-O0 -O2} -O1; do build_and_run "$compiler" "$level -fsanitize=$sanitizer" 0 "$context"; done
+        for level in ${full:+-O0 -O2} -O1; do build_and_run "$level -fsanitize=$sanitizer" 0 "$context"; done
       done
       ;;
   esac
@@ -100,26 +111,31 @@ for compiler in "$@"; do
   if [ -n "$full" ]; then migrations=1000000; fi
   # shellcheck disable=SC2086
   case ${full:-quick}$compiler in
-    quickg++) build_and_run "$compiler" "-O3 $lto -fPIC" "$migrations" $sources ;;
-    quick*) build_and_run "$compiler" "-O3 $lto" "$migrations" $sources ;;
+    quickg++) build_and_run "-O3 $lto -fPIC" "$migrations" $sources ;;
+    quick*) build_and_run "-O3 $lto" "$migrations" $sources ;;
     *)
       for link in '' $lto; do
         case $link in -fuse*) continue ;; -flto*) link=$lto ;; esac
         for pic in '-fno-pie -no-pie' '-fPIE -pie' -fPIC; do
           case $compiler in aarch64*) pic=${pic#* -pie} pic=${pic% -pie} ;; esac
-          build_and_run "$compiler" "-O3 $link $pic" "$migrations" $sources
+          build_and_run "-O3 $link $pic" "$migrations" $sources
         done
         case $compiler in
           aarch64*) ;;
           *)
+            # A library that cannot be built fails the program that needs it.
+            rm -f "$dir/libmigration.so"
             # shellcheck disable=SC2086
-            "$compiler" -std=c++20 -pthread -O3 $link -fPIC -shared -I"$root/include" "$dir/migration.cpp" -o "$dir/libmigration.so"
-            build_and_run "$compiler" "-O3 $link -L$dir -Wl,-rpath,$dir" "$migrations" "$dir/main.cpp" -lmigration
+            "$compiler" -std=c++20 -pthread $strict -O3 $link -fPIC -shared -I"$root/include" "$dir/migration.cpp" \
+              -o "$dir/libmigration.so" || true
+            build_and_run "-O3 $link -L$dir -Wl,-rpath,$dir" "$migrations" "$dir/main.cpp" -lmigration
             ;;
         esac
       done
       ;;
   esac
+  echo "$compiler: $builds builds, $bad failed, $unrun only built"
+  count=$((count + builds)) failed=$((failed + bad))
 done
 echo "$count builds, $failed failed"
 [ "$failed" -eq 0 ]
