@@ -40,6 +40,7 @@ concept allocator_subject = subject_base<S> && requires(void* p, std::size_t n) 
 ///   thread::detach()            instead of join(); or start_detached(fn)
 ///   start_from_outside(fn)      a detached task, started by a thread that is none of the subject's
 ///   either<T>                   two channels: send(0 or 1, value); receive() from whichever is ready
+///   rw_mutex                    lock_shared() and unlock_shared(), too
 ///   event                       set(), and wait_for(ns) -> bool
 ///   sleep_until(ns)             a time of now_ns()
 ///   read(fd, to, n)             read(2), which may block in the kernel

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -282,6 +283,7 @@ struct pthread_subject {
   static void yield() { sched_yield(); }
   static void pin() {}  // a task is a thread
   using mutex = std::mutex;
+  using rw_mutex = std::shared_mutex;  // a pthread_rwlock_t of the default kind
   using wait_group = blocking::wait_group;
   template <class T>
   using channel = blocking::channel<T>;

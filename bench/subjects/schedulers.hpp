@@ -12,6 +12,8 @@ namespace tern_bench {
 
 /// Tasks may wait for one another.
 using blocking_schedulers = subjects<tern_scheduler, pthread_subject, go_peer, boost_fiber_subject>;
+/// And share a lock as readers and writers.
+using rw_schedulers = subjects<tern_scheduler, pthread_subject, go_peer>;
 /// And tasks whose stack need not hold more than one wait.
 using parked_schedulers =
     subjects<tern_scheduler, tern_tiny, tern_task, pthread_subject, go_peer, boost_fiber_subject>;

@@ -44,6 +44,7 @@ struct tern_scheduler {
   static void pin() { tern::this_thread::pin(); }
   static void set_processors(unsigned n) { runtime_->set_processors(n); }
   using mutex = tern::mutex;
+  using rw_mutex = tern::rw_mutex;
   using wait_group = tern::wait_group;
   template <class T>
   using channel = tern::channel<T>;

@@ -328,6 +328,8 @@ var cases = map[string]func(params) work{
 	"sched/chan_mpmc":          chanMPMC,
 	"sched/mutex_uncontended":  mutexUncontended,
 	"sched/mutex_contended":    mutexContended,
+	"sched/rw_mutex":           rwMutex,
+	"sched/rw_uncontended":     rwUncontended,
 	"sched/pool":               pool,
 	"sched/pool_burst":         poolBurst,
 	"sched/skynet":             skynet,

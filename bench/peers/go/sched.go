@@ -454,6 +454,79 @@ func mutexContended(p params) work {
 	}}
 }
 
+// entry's words are each other's complement wherever no writer is inside.
+type entry struct{ value, inverse uint64 }
+
+const entries = 64
+
+func rwMutex(p params) work {
+	const tasks = 16
+	each, percent := p.or("each", 4096), p.or("write_percent", 5)
+	g := &struct {
+		mutex sync.RWMutex
+		table [entries]entry
+	}{}
+	return work{operations: tasks * each, run: func() uint32 {
+		for i := range g.table {
+			g.table[i] = entry{0, ^uint64(0)}
+		}
+		var torn [tasks]uint64
+		var wg sync.WaitGroup
+		wg.Add(tasks)
+		for task := 0; task < tasks; task++ {
+			go func(task int) {
+				bad := uint64(0)
+				due := task * 100 / tasks
+				for i := 0; i < each; i++ {
+					e := &g.table[(i+5*task)%entries]
+					due += percent
+					if due >= 100 {
+						due -= 100
+						g.mutex.Lock()
+						e.value += uint64(task + i)
+						e.inverse = ^e.value
+						g.mutex.Unlock()
+					} else {
+						g.mutex.RLock()
+						if e.value != ^e.inverse {
+							bad++
+						}
+						g.mutex.RUnlock()
+					}
+				}
+				torn[task] = bad
+				wg.Done()
+			}(task)
+		}
+		wg.Wait()
+		sum := uint32(0)
+		for _, e := range g.table {
+			sum = fold(sum, e.value)
+		}
+		for _, bad := range torn {
+			sum += uint32(bad)
+		}
+		return sum
+	}}
+}
+
+func rwUncontended(params) work {
+	const batch = 16384
+	g := &struct {
+		mutex sync.RWMutex
+		value uint64
+	}{value: 1}
+	return work{operations: batch, run: func() uint32 {
+		total := uint64(0)
+		for i := uint64(0); i < batch; i++ {
+			g.mutex.RLock()
+			total += g.value
+			g.mutex.RUnlock()
+		}
+		return fold(0, total)
+	}}
+}
+
 func skynetNode(number, size uint64, result *uint64) {
 	if size == 1 {
 		*result = number
