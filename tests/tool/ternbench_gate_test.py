@@ -428,7 +428,7 @@ class trials(tool_test):
         bench = pathlib.Path(os.environ["TERN_BUILD_DIR"]).resolve() / "bench"
         if not (bench / "bench_alloc").exists() or shutil.which("valgrind") is None:
             self.skipTest("there is no valgrind, or the bench binaries are not built")
-        self.tool("count", "--bin", bench, "--filter", "^alloc/pair/(tern_preload|glibc)/size:64$", "--operations", 20000, "--out", "count.json")
+        self.tool("count", "--bin", bench, "--filter", "^alloc/pair/(tern_preload|glibc)/size:64$", "--operations", 200000, "--out", "count.json")
         for row in json.loads((self.folder / "count.json").read_text())["benchmarks"]:
             self.assertTrue(20 < row["instructions_per_op"] < 1000, row)
 
