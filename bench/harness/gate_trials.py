@@ -34,7 +34,7 @@ DATA = ROOT / "results" / "gate-evaluation" / "trials.jsonl"
 SEED = 20261126
 PERCENTS = (3, 5, 10)
 SIZING_BLOCKS = 20
-BENCHES = ("bench_sched", "bench_alloc", "bench_gc")
+BENCHES = sorted({"bench_" + row.split("/")[0] for row in json.loads((ROOT / "results" / "gate.json").read_text())["set"]})
 # Where the wait goes: a line of the primitive's path, and what stands there instead. Each makes the next step depend on the wait. One time
 # in 16 is waited, so that a sixteenth of a cycle can be added to an operation of a few; a period that short is predicted.
 EVERY = 16

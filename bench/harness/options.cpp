@@ -37,9 +37,9 @@ const char* const options_help =
     "  --tern_order=SEED         shuffle the rows\n"
     "  --tern_time_ms=N          measure each row for at least N ms\n"
     "  --tern_operations=N       measure each row over at least N operations, however long they take\n"
-    "  --tern_turns=FD           wait for a byte from the socket FD before each call of a row (above 0: "
-    "begin on\n"
-    "                            that CPU, counted from 1), write one when ready and after each call\n"
+    "  --tern_turns=FD           before each call of a row read a byte from this socket, the number of the "
+    "CPU\n"
+    "                            to begin on; write one when ready and after each call\n"
     "  --tern_hist_dir=DIR       full histograms of the latency rows go there\n"
     "  --smoke                   run each case once with its smallest parameters\n\n";
 

@@ -1,13 +1,14 @@
 #include "bench/harness/turns.hpp"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+
+#include "bench/harness/process.hpp"
 
 namespace tern_bench {
 namespace {
@@ -33,16 +34,6 @@ bool turns::parse(std::string_view text) {
   return error == std::errc{} && last == end && socket_ >= 0 && fcntl(socket_, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-// The calling thread goes on on that CPU; from there the kernel may move it as ever, and threads that it starts go where they like.
-void turns::begin_on(unsigned cpu) {
-  cpu_set_t usual;
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(cpu, &one);
-  if (sched_getaffinity(0, sizeof usual, &usual) != 0 || sched_setaffinity(0, sizeof one, &one) != 0) return;
-  static_cast<void>(sched_setaffinity(0, sizeof usual, &usual));
-}
-
 void turns::take() {
   if (socket_ < 0) return;
   if (!ready_) tell();
@@ -52,7 +43,9 @@ void turns::take() {
     got = read(socket_, &byte, 1);
     if (got == 0 || (got < 0 && errno != EINTR)) end_alone();
   }
-  if (byte != 0) begin_on(byte - 1U);
+  // It only begins there: then the kernel may move it as ever, and threads that it starts go where they like.
+  const confine to_all(usable_cpus());
+  static_cast<void>(pin_to(byte % usable_cpus()));
 }
 
 void turns::pass() {

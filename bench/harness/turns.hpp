@@ -1,8 +1,8 @@
 // Processes that measure one at a time: a row waits for its turn, and passes it on.
 //
 // Protocol   `--tern_turns=FD` names a socket that the process inherits. It writes a byte when it is ready for its first turn; each call of
-//            a row, set-up and warm-up included, reads a byte before it and writes one after it. A byte above 0 asks it to begin on
-//            that CPU, counted from 1. So whoever holds the other end lets several processes do a few ms each in turn, on one CPU,
+//            a row, set-up and warm-up included, reads a byte before it and writes one after it. It begins on the usable CPU of
+//            that number, modulo how many there are. So whoever holds the other end lets several processes do a few ms each in turn, on one CPU,
 //            and what disturbs the machine for longer than that disturbs all of them (`ternbench duet`).
 #pragma once
 
@@ -20,7 +20,6 @@ class turns {
 
  private:
   void tell() const;
-  static void begin_on(unsigned cpu);
 
   int socket_ = -1;
   bool ready_ = false;

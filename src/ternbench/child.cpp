@@ -187,7 +187,7 @@ void child_process::state::reap(int status) {
   }
 }
 
-/// Until a byte of `told` (true), or the end (false), which comes at the latest after the command's seconds.
+/// Until it writes a byte to its turns (true), or the end (false), which comes at the latest after the command's seconds.
 bool child_process::state::wait(bool for_word, const std::function<void()>& tick) {
   const auto begun = clock::now();
   while (pid >= 0) {
@@ -242,10 +242,8 @@ child_process::child_process(const child_command& command, bool takes_turns)
   state_->turns.close_theirs();
 }
 
-child_process::child_process(child_process&&) noexcept = default;
-
 child_process::~child_process() {
-  if (!state_ || state_->pid < 0) return;
+  if (state_->pid < 0) return;
   kill(-state_->pid, SIGKILL);
   while (waitpid(state_->pid, nullptr, 0) < 0 && errno == EINTR) {
   }
@@ -253,12 +251,10 @@ child_process::~child_process() {
 
 bool child_process::wait_ready(const std::function<void()>& tick) { return state_->wait(true, tick); }
 
-bool child_process::take_turn(unsigned cpu, const std::function<void()>& tick) {
-  constexpr unsigned most = 255;  // what a byte names; others begin where they are
-  const auto go = static_cast<unsigned char>(cpu < most ? cpu + 1 : 0);
+bool child_process::take_turn(unsigned char cpu, const std::function<void()>& tick) {
   if (state_->pid < 0) return false;
   static_cast<void>(
-      send(state_->turns.ours, &go, 1, MSG_NOSIGNAL));  // where it fails, the end is what follows
+      send(state_->turns.ours, &cpu, 1, MSG_NOSIGNAL));  // where it fails, the end is what follows
   return state_->wait(true, tick);
 }
 

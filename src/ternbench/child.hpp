@@ -45,14 +45,14 @@ class child_process {
  public:
   /// With `takes_turns` its last argument is --tern_turns=FD: see bench/harness/turns.hpp. Throws tool_error.
   explicit child_process(const child_command& command, bool takes_turns = false);
-  child_process(child_process&&) noexcept;
   child_process(const child_process&) = delete;
+  child_process& operator=(const child_process&) = delete;
   ~child_process();
 
   /// Waits until it is ready for its first turn. False: it has ended, or was ended.
   [[nodiscard]] bool wait_ready(const std::function<void()>& tick);
-  /// Gives it a turn, which begins on that CPU, and waits until that is over. False: it has ended, or was ended.
-  [[nodiscard]] bool take_turn(unsigned cpu, const std::function<void()>& tick);
+  /// Gives it a turn, which begins on that CPU modulo their number, and waits until it is over. False: it has ended, or was ended.
+  [[nodiscard]] bool take_turn(unsigned char cpu, const std::function<void()>& tick);
   /// Waits for its end.
   [[nodiscard]] child_result finish(const std::function<void()>& tick);
 

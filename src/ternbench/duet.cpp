@@ -1,7 +1,6 @@
 #include "duet.hpp"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <array>
@@ -44,17 +43,6 @@ struct side {
     return at == rows.end() ? nullptr : &*at;
   }
 };
-
-std::vector<unsigned> own_cpus() {
-  cpu_set_t set;
-  std::vector<unsigned> out;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (CPU_ISSET(cpu, &set)) out.push_back(cpu);
-    }
-  }
-  return out.empty() ? std::vector<unsigned>{0} : out;
-}
 
 side open_side(const std::vector<fs::path>& folders, const std::vector<std::string>& launcher) {
   side out;
@@ -113,6 +101,7 @@ class duet_session {
   void begin();
   void resume();
   void add_row(const std::string& name);
+  void require_turns() const;
   void start_session();
   void find_operations(progress& bar);
   void run_triplet(std::size_t block, std::size_t row, progress& bar);
@@ -160,7 +149,6 @@ class duet_session {
   std::size_t blocks_ = 0;
   int time_ms_ = 0;
   std::size_t turns_ = 1;
-  std::vector<unsigned> cpus_ = own_cpus();
   std::string machine_;
   std::string filter_;
   std::string confirms_;
@@ -178,6 +166,15 @@ void duet_session::add_row(const std::string& name) {
   row.head = head_.find(name);
   row.role = row.head != nullptr ? row.head->role : row.base != nullptr ? row.base->role : "subject";
   rows_.push_back(std::move(row));
+}
+
+void duet_session::require_turns() const {
+  for (const plan_row& row : rows_) {
+    if (row.shared() && !(row.base->turns && row.head->turns))
+      throw tool_error(fmt::format("the {} of {} is older than --tern_turns and cannot take turns",
+                                   row.base->turns ? "head" : "base", row.name),
+                       exit_code::not_comparable);
+  }
 }
 
 void duet_session::begin() {
@@ -204,12 +201,7 @@ void duet_session::begin() {
   }
   if (std::none_of(rows_.begin(), rows_.end(), [](const plan_row& r) { return r.shared(); }))
     throw tool_error("the builds have no row in common to measure", exit_code::not_comparable);
-  for (const plan_row& row : rows_) {
-    if (row.shared() && !(row.base->turns && row.head->turns))
-      throw tool_error(fmt::format("the {} of {} is older than --tern_turns and cannot take turns",
-                                   row.base->turns ? "head" : "base", row.name),
-                       exit_code::not_comparable);
-  }
+  require_turns();
   seed_ = options_.seed.value_or(std::random_device{}());
   blocks_ = static_cast<std::size_t>(options_.blocks);
   time_ms_ = options_.time_ms;
@@ -257,6 +249,7 @@ void duet_session::resume() {
     add_row(names.back());
     rows_.back().operations = row["operations"].get<std::int64_t>();
   }
+  require_turns();
   std::map<std::pair<std::size_t, std::size_t>, std::set<slot>> seen;
   for (const duet_line& line : read_duet_lines(directory_, names)) {
     auto& slots = seen[{line.block, line.row}];
@@ -396,7 +389,7 @@ void duet_session::run_triplet(std::size_t block, std::size_t row, progress& bar
   const std::function<void()> tick = [&] { bar.tick(); };
   std::array<runner, slot_count> runners;
   start_triplet(runners, block, row);
-  const unsigned cpu = cpus_[block % cpus_.size()];
+  const auto cpu = static_cast<unsigned char>(block);
   for (runner& r : runners) {
     if (r.process) static_cast<void>(r.process->wait_ready(tick));
   }

@@ -11,8 +11,9 @@
 //           4. A build may be linked several times with its objects in another order (bench/salt-*/): base takes them in turn,
 //              base again the ones after, head its own.
 // Files     <out>/<utc>-<arch>-<machine>-duet/ {duet.json, raw.jsonl}. raw.jsonl gets a line per process, with the times
-//           of its turns and Google Benchmark's own entry of the median one, as soon as the three have ended; duet.json is replaced after each block. So the directory is valid
-//           whenever the duet ends, and `--resume` goes on with it: what a row's place in a block is, is a function of the seed.
+//           of its turns and Google Benchmark's own entry of the median one, as soon as the three have ended; duet.json is
+//           replaced after each block. So the directory is valid whenever the duet ends, and `--resume` goes on with it: what a
+//           row's place in a block is, is a function of the seed.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +32,9 @@ struct duet_options {
   std::vector<std::filesystem::path> head;
   int blocks = 30;
   /// Short, so that most turns end before the kernel or the hypervisor gives their CPU to another, and that what is compared lies close
-  /// together. 31 turns of 1 ms take as long as 9 of 4 ms, which leave twice the pair sd.
+  /// together.
   int time_ms = 1;
-  int turns = 31;
+  int turns = 31;      // of each process of a block
   std::string filter;  // regular expression over row names, instead of the set
   std::filesystem::path config = "results/gate.json";
   std::string machine;

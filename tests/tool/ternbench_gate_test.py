@@ -2,6 +2,7 @@
 """duet, gate and calibrate: measuring over data/fake_bench.py, verdicts over duets that data/gate_files.py makes, and mutants of
 every file that they read, each with its line and exit code."""
 import collections
+import itertools
 import json
 import math
 import os
@@ -208,9 +209,17 @@ class measuring(tool_test):
         self.assertEqual({len(line["turns_ns"]) for line in lines}, {4})
         for line in lines:
             self.assertLess(min(abs(line["entry"]["real_time"] * 1000 / ns - 1) for ns in line["turns_ns"]), 1e-6)
-        order = log.read_text()
-        rounds = [order[at:at + 3] for at in range(0, len(order), 3)]  # b: base or base again
-        self.assertEqual(collections.Counter(rounds), {"hbb": 48, "bhb": 48, "bbh": 48})
+        turns = [line.split() for line in log.read_text().splitlines()]
+        orders = collections.defaultdict(list)
+        for at in range(0, len(turns), 3):  # the turns of a round follow one another
+            trio = turns[at:at + 3]
+            self.assertEqual(len({row for row, _ in trio}), 1)
+            orders[trio[0][0]].append(tuple(slot for _, slot in trio))
+        self.assertEqual(sorted(orders), rows)
+        for order in orders.values():
+            counts = collections.Counter(order)
+            self.assertEqual(set(counts), set(itertools.permutations(("base", "again", "head"))))
+            self.assertEqual(set(counts.values()), {8})  # each of the six orders as often
         self.assertGreater(len({t["padding"] for t in lines}), 100)
         self.config(set=rows)
         out = self.gate(place, code=2).stdout

@@ -24,7 +24,7 @@ class rw_mutex {
  public:
   explicit rw_mutex(const row_params& p)
       : each_(static_cast<std::uint64_t>(p.value_or("each", 4096))),
-        percent_(static_cast<std::uint64_t>(p.value_or("write_percent", 5))) {}
+        percent_(static_cast<std::uint64_t>(p["write_percent"])) {}
   std::uint64_t operations() const { return tasks * each_; }
   std::uint32_t run() {
     for (entry& e : table_) e = entry{};

@@ -175,8 +175,8 @@ struct statistics {
   std::uint64_t mapped_bytes = 0;  ///< of the reservation, in use or free
   std::uint64_t handles = 0;
   std::uint64_t weak_references = 0;
-  std::uint64_t verified_cycles = 0;
-  std::uint64_t verified = 0;  ///< objects looked at by the verifier
+  std::uint64_t verified_cycles = 0;  ///< after which the verifier has looked
+  std::uint64_t verified = 0;         ///< objects looked at by the verifier
   std::uint64_t lost =
       0;  ///< what it found missing: not 0 is a defect of the collector or a store without a barrier
   std::uint64_t suspects = 0;  ///< stack words that lead to dead objects; stale words count too
