@@ -49,7 +49,8 @@ tern_package_set() {
         'python3-jsonschema|a second opinion on the JSON schemas, for the tests of the tool' \
         'libbenchmark-tools|compare.py of Google Benchmark, which must read our results' \
         'python3-scipy|compare.py computes with it' \
-        'gdb|tests of the fiber commands for it'
+        'gdb|tests of the fiber commands for it' \
+        'google-perftools?|google-pprof, which must read our heap profiles'
       ;;
     aarch64)
       printf '%s\n' \

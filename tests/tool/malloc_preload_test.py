@@ -49,6 +49,29 @@ int main() {
 }
 """
 
+# One function keeps 4,096 blocks of 1,000 bytes, another frees what it takes.
+PROFILED = """
+#include <stdlib.h>
+#include <string.h>
+__attribute__((noinline)) void* keeps(void) {
+  void** all = malloc(4096 * sizeof(void*));
+  for (int i = 0; i < 4096; ++i) memset(all[i] = malloc(1000), 1, 1000);
+  return all;
+}
+__attribute__((noinline)) void drops(void) {
+  for (int i = 0; i < 100000; ++i) {
+    void* volatile p = malloc(1000);
+    free(p);
+  }
+}
+void* volatile kept;
+int main() {
+  kept = keeps();
+  drops();
+  return kept == 0;
+}
+"""
+
 
 class preload_test(unittest.TestCase):
     def run_with(self, command, library="", limit=0, debug="", check=True):
@@ -125,6 +148,24 @@ except MemoryError:
 """
         done = self.run_with([sys.executable, "-c", program], LIBRARY, limit=400 << 20)
         self.assertEqual(done.stdout, "MemoryError 1000000\n")
+
+    def test_a_heap_profile_that_pprof_reads(self):
+        for tool in ("google-pprof", "gcc"):
+            if shutil.which(tool) is None:
+                self.skipTest(f"{tool} is not here")
+        with tempfile.TemporaryDirectory() as folder:
+            source, program, profile = (os.path.join(folder, name) for name in ("a.c", "a", "a.heap"))
+            with open(source, "w", encoding="utf-8") as f:
+                f.write(PROFILED)
+            self.run_with(["gcc", "-O1", "-g", source, "-o", program])
+            self.run_with([program], LIBRARY, debug=f"heapprofile={profile},sampleinterval=16384")
+            table = self.run_with(["google-pprof", "--text", program, profile]).stdout
+        # flat, share, sum, with what it calls, share, function: the first is who allocates, not what of the library he calls.
+        first = table.splitlines()[1].split()
+        self.assertEqual(first[5], "keeps", table)
+        # 4,096 blocks of 1,024 bytes and 32 KiB are 4.03 MiB; some 250 samples tell of them, so that a third is five deviations.
+        self.assertAlmostEqual(float(first[0]), 4.03, delta=1.35, msg=table)
+        self.assertNotIn("drops", table)
 
     def test_misuse_ends_with_one_message(self):
         program = "import ctypes; c = ctypes.CDLL(None); c.free(ctypes.c_void_p(id(object()) & ~15 | 1 << 44))"

@@ -54,24 +54,33 @@ TERN_COLD inline void give_back_caches() noexcept {
   for (central_list& l : central_lists) l.drop_reserve();
 }
 
-TERN_NOINLINE inline void* allocate_class_slow(unsigned c) noexcept {
-  read_debug_settings_once();
-  thread_cache* const cache = current_cache();
-  if (TERN_UNLIKELY(samples.is_on())) {
-    if (void* sampled = samples.try_take(c, cache->clock); sampled != nullptr) return sampled;
-  }
-  void* p = cache->pop_slow(c);
+TERN_NOINLINE inline void* pop_or_give_back(thread_cache& cache, unsigned c) noexcept {
+  void* p = cache.pop_slow(c);
   if (TERN_UNLIKELY(p == nullptr)) {
     give_back_caches();
-    p = cache->pop_slow(c);
+    p = cache.pop_slow(c);
     if (p == nullptr) errno = ENOMEM;
   }
   return p;
 }
 
+// Of both slow paths below, with the address that they return to.
+TERN_ALWAYS_INLINE void* allocate_class_for(unsigned c, const void* asker) noexcept {
+  read_debug_settings_once();
+  thread_cache* const cache = current_cache();
+  if (TERN_UNLIKELY(samples.is_on())) {
+    if (void* sampled = samples.try_take(c, cache->clock, asker); sampled != nullptr) return sampled;
+  }
+  return pop_or_give_back(*cache, c);
+}
+
+TERN_NOINLINE inline void* allocate_class_slow(unsigned c) noexcept {
+  return allocate_class_for(c, __builtin_return_address(0));
+}
+
 // The slow path of the throwing forms, so that their callers need no test of their own.
 TERN_NOINLINE inline void* allocate_class_or_throw_slow(unsigned c) {
-  void* p = allocate_class_slow(c);
+  void* p = allocate_class_for(c, __builtin_return_address(0));
   if (TERN_UNLIKELY(p == nullptr)) throw_bad_alloc();
   return p;
 }
@@ -89,13 +98,14 @@ TERN_ALWAYS_INLINE void* allocate_class(unsigned c) noexcept(!Throws) {
     return allocate_class_slow(c);
 }
 
-TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment,
-                                             huge_blocks::wish w = huge_blocks::wish::nothing) noexcept {
+// As allocate_class_for().
+TERN_ALWAYS_INLINE void* allocate_unbinned_for(std::size_t size, std::size_t alignment, huge_blocks::wish w,
+                                               const void* asker) noexcept {
   void* p = nullptr;
   if (size <= max_class_size - seal_bytes && alignment <= chunk_bytes) {
     const unsigned c = aligned_span_class(size + seal_bytes);
     if (TERN_UNLIKELY(samples.is_on())) {
-      if (p = samples.try_take(c, current_cache()->clock, alignment); p != nullptr) {
+      if (p = samples.try_take(c, current_cache()->clock, asker, alignment); p != nullptr) {
         unpoison(p, size);
         if constexpr (hardened_build) hardening.seal(p, size, c, false);
         return p;
@@ -122,14 +132,19 @@ TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t align
       give_back_caches();
       p = huge.allocate(size, alignment, w);
     }
-    if (TERN_UNLIKELY(samples.is_on()) && p != nullptr) samples.note_huge(p, current_cache()->clock);
+    if (TERN_UNLIKELY(samples.is_on()) && p != nullptr) samples.note_huge(p, current_cache()->clock, asker);
   }
   if (p == nullptr) errno = ENOMEM;
   return p;
 }
 
+TERN_NOINLINE inline void* allocate_unbinned(std::size_t size, std::size_t alignment,
+                                             huge_blocks::wish w = huge_blocks::wish::nothing) noexcept {
+  return allocate_unbinned_for(size, alignment, w, __builtin_return_address(0));
+}
+
 TERN_NOINLINE inline void* allocate_unbinned_or_throw(std::size_t size, std::size_t alignment) {
-  void* p = allocate_unbinned(size, alignment);
+  void* p = allocate_unbinned_for(size, alignment, huge_blocks::wish::nothing, __builtin_return_address(0));
   if (TERN_UNLIKELY(p == nullptr)) throw_bad_alloc();
   return p;
 }
@@ -140,6 +155,8 @@ TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) n
   unsigned c = 0;
   if (alignment <= block_alignment && TERN_LIKELY(size <= max_table_size - seal_bytes)) {
     c = small_class_of[(size + seal_bytes + block_alignment - 1) / block_alignment];
+  } else if (alignment <= block_alignment && TERN_LIKELY(size <= max_small_size - seal_bytes)) {
+    c = middle_class_of[(size + seal_bytes + middle_step - 1) / middle_step];
   } else {
     if (TERN_UNLIKELY(size > max_class_size - seal_bytes || !is_binned(size + seal_bytes, alignment))) {
       if constexpr (Throws)
@@ -161,12 +178,13 @@ TERN_ALWAYS_INLINE void* allocate_any(std::size_t size, std::size_t alignment) n
 
 // A block of a large class that is fresh from the OS needs no clearing.
 TERN_NOINLINE inline void* allocate_zeroed_large(std::size_t size) noexcept {
+  read_debug_settings_once();
   const unsigned c = class_of(size);
   bool zeroed = false;
   thread_cache* const cache = current_cache();
   void* p = nullptr;
   if (TERN_UNLIKELY(samples.is_on())) {
-    p = samples.try_take(c, cache->clock);
+    p = samples.try_take(c, cache->clock, __builtin_return_address(0));
     cache->unveil(c);
   }
   if (p == nullptr) p = cache->try_pop(c);
@@ -175,7 +193,7 @@ TERN_NOINLINE inline void* allocate_zeroed_large(std::size_t size) noexcept {
       p = s->memory();
       zeroed = s->zeroed;
     } else {
-      p = allocate_class_slow(c);
+      p = pop_or_give_back(*cache, c);
     }
   }
   if (TERN_UNLIKELY(samples.is_on())) cache->veil(c);
@@ -336,7 +354,7 @@ TERN_ALWAYS_INLINE void deallocate(void* p, std::size_t size, std::size_t alignm
       void* moved = detail::samples.resize_huge(s, [&]() noexcept { return detail::huge.resize(s, size); });
       if (moved == nullptr) errno = ENOMEM;
       if (TERN_UNLIKELY(detail::samples.is_on()) && moved != nullptr)
-        detail::samples.note_huge(moved, detail::current_cache()->clock);
+        detail::samples.note_huge(moved, detail::current_cache()->clock, nullptr);
       return moved;
     }
   }

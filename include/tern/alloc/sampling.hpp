@@ -29,6 +29,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -81,17 +82,21 @@ class heap_sampler {
 
   std::size_t interval() const noexcept { return interval_.load(memory_order_relaxed); }
 
-  // Counts an allocation of class c: a sampled block for it, or nullptr.
-  void* try_take(unsigned c, sample_clock& clock, std::size_t alignment = block_alignment) noexcept {
-    return is_due(class_table[c].size, clock) ? take(c, clock, alignment) : nullptr;
+  // Counts an allocation of class c: a sampled block for it, or nullptr. `asker`: the return address at which its stack begins, that of the
+  // slow path that asks; what is called below it is of no use to anybody who reads the profile.
+  void* try_take(unsigned c, sample_clock& clock, const void* asker,
+                 std::size_t alignment = block_alignment) noexcept {
+    return is_due(class_table[c].size, clock) ? take(c, clock, asker, alignment) : nullptr;
   }
 
-  // Counts a fresh huge block.
-  TERN_COLD void note_huge(void* p, sample_clock& clock) noexcept {
+  // Counts a fresh huge block. `asker`: as for try_take(); null: who calls this.
+  TERN_COLD void note_huge(void* p, sample_clock& clock, const void* asker) noexcept {
     span* s = heap.map().find(p).get<span>();
     if (!is_due(s->mapped_bytes, clock)) return;
     const pause while_taking{*this, clock};
-    if (record* r = make_record(s, s->mapped_bytes); r != nullptr) set_record(*s, r);
+    if (record* r = make_record(s, s->mapped_bytes, asker != nullptr ? asker : __builtin_return_address(0));
+        r != nullptr)
+      set_record(*s, r);
   }
 
   // A block of class c that a cache is given: true if it was a sample, which is freed.
@@ -255,13 +260,17 @@ class heap_sampler {
     return drawn < static_cast<double>(most) ? static_cast<std::int64_t>(drawn) + 1 : most;
   }
 
-  record* make_record(span* s, std::size_t bytes) noexcept {
+  record* make_record(span* s, std::size_t bytes, const void* asker) noexcept {
     record* r = records_.take();
     if (r == nullptr) return nullptr;
     r->where = s;
     r->bytes = bytes;
     r->guard_bytes = 0;
     r->depth = ::backtrace(r->stack, max_depth);
+    // Where the asker is not among them, all stay.
+    void** const end = r->stack + r->depth;
+    if (void** first = std::find(r->stack, end, asker); first != end)
+      r->depth = static_cast<int>(std::copy(first, end, r->stack) - r->stack);
     lock_scope hold{list_lock_};
     last_interval_ = interval_.load(memory_order_relaxed);  // relaxed: as is_on()
     r->live = true;
@@ -270,7 +279,7 @@ class heap_sampler {
   }
 
   // With an alignment beyond a page the block begins with its span: the guard may lie some bytes behind its end.
-  TERN_COLD void* take(unsigned c, sample_clock& clock, std::size_t alignment) noexcept {
+  TERN_COLD void* take(unsigned c, sample_clock& clock, const void* asker, std::size_t alignment) noexcept {
     const pause while_taking{*this, clock};
     const std::size_t unit = os::page_size() < page_bytes ? page_bytes : os::page_size();
     // relaxed, both: a span that is just losing its guard counts or not, and a few may exceed the most together.
@@ -282,7 +291,7 @@ class heap_sampler {
                              .size_class = static_cast<std::uint8_t>(c),
                              .alignment = alignment > unit ? alignment : unit});
     if (s == nullptr) return nullptr;
-    record* r = make_record(s, class_table[c].size);
+    record* r = make_record(s, class_table[c].size, asker);
     if (r == nullptr) return heap.free(s), nullptr;
     if constexpr (hardened_build) {
       if (!s->zeroed) std::memset(s->memory(), 0, body);  // no seals of what was here before
