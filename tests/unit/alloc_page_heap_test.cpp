@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include <tern/alloc/huge.hpp>
 #include <tern/alloc/page_heap.hpp>
 #include <tern/alloc/scavenger.hpp>
 #include <tern/base/random.hpp>
@@ -313,6 +314,28 @@ TEST(PageHeap, AsksForHugePagesOnceItIsNotSmall) {
   h.free(half);
   EXPECT_EQ(h.release_memory(), chunk_bytes / 2);
   EXPECT_EQ(huge_page_advice(base), "hg");
+}
+
+TEST(HugeBlocks, AskForHugePagesOnceTheyAreNotSmall) {
+  if (!kernel_takes_advice()) GTEST_SKIP() << "the kernel has no huge pages to give, or does not tell";
+  huge_blocks blocks;
+  const auto record = [](void* p) { return heap.map().find(p).get<span>(); };
+  const std::size_t half = huge_pages::small_heap / 2;
+  auto* p = static_cast<char*>(blocks.allocate(half, 1, huge_blocks::wish::to_grow));
+  ASSERT_NE(p, nullptr);
+  EXPECT_EQ(huge_page_advice(p), "");
+  std::memset(p, 0x5a, half);
+  for (std::size_t bytes = 2 * half; bytes <= 16 * half; bytes *= 2) {
+    p = static_cast<char*>(blocks.resize(record(p), bytes));
+    ASSERT_NE(p, nullptr);
+    EXPECT_EQ(huge_page_advice(p), "hg") << bytes;
+    EXPECT_EQ(record(p)->mapped_bytes % chunk_bytes, 0u);
+    EXPECT_EQ(p[0], 0x5a);
+    EXPECT_EQ(p[half - 1], 0x5a);
+    EXPECT_EQ(p[half], 0);
+    p[bytes - 1] = 1;
+  }
+  blocks.free(record(p));
 }
 
 // A buffer that comes and goes keeps its pages; what is no longer needed goes back while the program frees.

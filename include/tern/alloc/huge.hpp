@@ -11,7 +11,8 @@
 //             theirs, before mremap returns here.
 //             A mapping is off the list, whose lock a visitor holds, before it goes or moves.
 // Limits      A pointer into a huge block is unknown to the map, so freeing one is reported as a foreign pointer.
-//             mremap keeps no alignment beyond the OS page's.
+//             mremap keeps no alignment beyond the OS page's. A mapping of 16 MiB or more has whole huge pages (huge_pages.hpp), up to
+//             2 MiB more than was asked for, in addresses, statistics and limits.
 
 #include <sys/mman.h>
 
@@ -20,6 +21,7 @@
 #include <cstring>
 
 #include <tern/alloc/central.hpp>
+#include <tern/alloc/huge_pages.hpp>
 #include <tern/base/list.hpp>
 #include <tern/ds/spin_lock.hpp>
 #include <tern/os/memory.hpp>
@@ -63,16 +65,17 @@ class huge_blocks {
   void* resize(span* s, std::size_t bytes) noexcept {
     if (bytes > max_bytes) return nullptr;
     if (s->pages != 0) return leave(s, bytes);
-    const std::size_t mapped = round_up(bytes, os::page_size());
     const std::size_t before = s->mapped_bytes;
+    const std::size_t mapped = charge(bytes, before);
+    if (mapped == 0) return nullptr;
     if (mapped == before) return s->memory();
-    if (!heap.change_foreign(pages_of(before), pages_of(mapped))) return nullptr;
     withdraw(s);
     void* p = ::mremap(s->memory(), before, mapped, 0);
     if (p == MAP_FAILED) p = move(s->memory(), before, mapped);
     if (p != MAP_FAILED) {
       s->start = to_word(p);
       s->mapped_bytes = mapped;
+      if (!huge_pages::are_wanted(before)) advise(p, mapped);
       count(0, mapped, before);
     }
     publish(s);
@@ -113,10 +116,23 @@ class huge_blocks {
   }
   static constexpr std::size_t max_borrowed = std::size_t{64} << 20;
 
+  // The bytes of a mapping for `bytes`, in place of one of `before`, which the heap has counted; 0 where its limit forbids that. Whole huge
+  // pages for a block that asks for them, if the limit has room: then the kernel (6.7 or later) gives it a place where they fit, and mremap
+  // moves them as they are.
+  static std::size_t charge(std::size_t bytes, std::size_t before) noexcept {
+    const std::size_t least = round_up(bytes, os::page_size());
+    const std::size_t whole = huge_pages::are_wanted(least) ? round_up(least, chunk_bytes) : least;
+    if (whole == before || heap.change_foreign(pages_of(before), pages_of(whole))) return whole;
+    return whole != least && heap.change_foreign(pages_of(before), pages_of(least)) ? least : 0;
+  }
+  static void advise(void* p, std::size_t mapped) noexcept {
+    if (huge_pages::are_wanted(mapped)) os::advise_huge_pages(p, mapped, true);
+  }
+
   void* map(std::size_t bytes, std::size_t alignment) noexcept {
     // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
-    const std::size_t mapped = round_up(bytes < page_bytes ? page_bytes : bytes, os::page_size());
-    if (!heap.change_foreign(0, pages_of(mapped))) return nullptr;
+    const std::size_t mapped = charge(bytes < page_bytes ? page_bytes : bytes, 0);
+    if (mapped == 0) return nullptr;
     span* s = heap.take_record();
     void* p = s == nullptr ? nullptr : os::reserve(mapped, alignment);
     if (p == nullptr || !heap.map().cover(to_word(p), page_bytes)) {
@@ -125,6 +141,7 @@ class huge_blocks {
       static_cast<void>(heap.change_foreign(pages_of(mapped), 0));
       return nullptr;
     }
+    advise(p, mapped);
     s->start = to_word(p);
     s->mapped_bytes = mapped;
     s->kind = span_kind::huge;

@@ -1,12 +1,14 @@
-// Huge pages: which chunks of a page heap are one page of the kernel's.
+// Huge pages: which chunks of a page heap, and of huge blocks, are one page of the kernel's.
 //
 // Context     Where transparent huge pages are given to those who ask (Debian's and Ubuntu's setting), a heap of small pages pays for the walks of the page
 //             table at every step that misses the cache: compare alloc/random/slots:262144 or gc/lru/entries:262144 with the kernel's setting at `madvise`
 //             and at `never`.
-// Protocol    A heap asks for all that it takes once it has small_heap bytes. Before a part of a chunk is released, the chunk asks for small pages: else
-//             the kernel's own thread would fill the part again. A chunk that is released whole is huge again at its next use.
+// Protocol    A heap asks for all that it takes once it has small_heap bytes, a huge block with a mapping of its own for itself once it has as much.
+//             Before a part of a chunk is released, the chunk asks for small pages: else the kernel's own thread would fill the part again. A
+//             chunk that is released whole is huge again at its next use.
 // Rejected    From the first byte on: a program with little memory would have a chunk, 2 MiB, resident for its first block.
-// Limits      The first touch of a chunk clears all of it. Only where pages have 4 KiB: with 64 KiB a huge one has 512 MiB.
+// Limits      The first touch of a chunk clears all of it: a program that touches a word here and there of a large block has all of it resident.
+//             Only where pages have 4 KiB: with 64 KiB a huge one has 512 MiB.
 //             Each chunk that asks otherwise than its neighbours is a mapping of its own, of which a process has 65,530: a refusal changes nothing.
 #pragma once
 
