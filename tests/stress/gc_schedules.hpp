@@ -62,11 +62,15 @@ struct half_marked {
   Box* black = nullptr;
   Box* grey = nullptr;
 
+  half_marked() = default;
   template <class Make>
   half_marked(gc::testing::stepper& s, Make&& make) {
     as_mutator([&] {
       for (gc::handle<Box>& h : roots) h = make();
     });
+    mark_one(s);
+  }
+  void mark_one(gc::testing::stepper& s) {
     s.run_to(gc::testing::step::mark);
     const auto marked = [this](int i) { return is_marked(word_of(roots[i].get())); };
     while (!marked(0) && !marked(1)) s.mark();
@@ -85,6 +89,27 @@ inline bool store_behind_the_marker() {
   return on_stage([](gc::testing::stepper& s) {
     half_marked<node> heap{s, make_with_child};
     as_mutator([&] {
+      heap.black->other = heap.grey->next.get();
+      heap.grey->next = nullptr;
+    });
+    s.finish();
+    return heap.black->other->value == good;
+  });
+}
+
+// The same by the mutator that has made both in the cycle before, in cells that were black then.
+inline bool store_of_what_was_black_before() {
+  return on_stage([](gc::testing::stepper& s) {
+    gc_test::actor<node> mutator;
+    using frame = gc_test::actor<node>::frame;
+    half_marked<node> heap;
+    s.run_to(gc::testing::step::mark);
+    mutator.does([&](frame&) {
+      for (gc::handle<node>& h : heap.roots) h = make_with_child();
+    });
+    s.finish();
+    heap.mark_one(s);
+    mutator.does([&](frame&) {
       heap.black->other = heap.grey->next.get();
       heap.grey->next = nullptr;
     });

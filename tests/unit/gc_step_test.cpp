@@ -181,6 +181,10 @@ TEST(gc_step, a_fiber_may_hold_the_collector) {
 
 TEST(gc_step, a_store_behind_the_marker_is_seen) { EXPECT_TRUE(gc_schedules::store_behind_the_marker()); }
 
+TEST(gc_step, a_store_of_what_was_black_in_the_cycle_before_is_seen) {
+  EXPECT_TRUE(gc_schedules::store_of_what_was_black_before());
+}
+
 TEST(gc_step, what_is_born_after_the_last_round_lives) {
   EXPECT_TRUE(gc_schedules::birth_after_the_last_round(true)) << "in a cell that was there";
   EXPECT_TRUE(gc_schedules::birth_after_the_last_round(false)) << "in a cell of a refill";

@@ -255,7 +255,9 @@ class collector {
       fiber*& slot = ring[n++ % ahead];
       if (slot != nullptr) scan(*slot);
       slot = &f;
-      // What a parked fiber uses of its stack ends below its control block; not its saved sp, which may change just now.
+      // What a parked fiber uses of its stack ends below its control block; not its saved sp, which may change just now. In later rounds few
+      // stacks are looked at.
+      if (round != first) return;
       for (std::uintptr_t line = 1; line <= 6; ++line)
         prefetch(reinterpret_cast<const char*>(&f) - 64 * line);
     });

@@ -94,7 +94,10 @@ inline void* current_fake_stack() noexcept {
 
 // Greys what [low, high) may point to.
 inline void scan_words(mutator& m, std::uintptr_t low, std::uintptr_t high, void* fake_stack) noexcept {
-  auto f = [&m](std::uintptr_t w) noexcept { shade_word(m, w); };
+  // Most words of a stack are foreign: they cost no call.
+  auto f = [&m](std::uintptr_t w) noexcept {
+    if (TERN_UNLIKELY(pages.map().contains(reinterpret_cast<const void*>(w)))) shade_word(m, w);
+  };
   for_each_stack_word(low, high, fake_stack, f);
   state.counters.stack_scans.fetch_add(1, memory_order_relaxed);  // relaxed: a statistic
 }

@@ -237,7 +237,11 @@ inline bool refill(mutator& m, shape& k) noexcept {
       if (r.first != r.last) {
         const std::size_t bytes = (r.last - r.first) * s.cell_bytes;
         if (!s.is_zero) std::memset(reinterpret_cast<void*>(s.cell(r.first)), 0, bytes);
-        if (m.allocate_black) set_born(s, r);
+        if (m.allocate_black) {
+          set_born(s, r);
+          m.black_low = s.cell(r.first);
+          m.black_bytes = bytes;
+        }
         set_allocated(s, r);
         b.cursor = reinterpret_cast<char*>(s.cell(r.first));
         b.limit = b.cursor + bytes;

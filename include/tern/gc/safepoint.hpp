@@ -106,7 +106,7 @@ inline void serve(mutator& m, handshake_kind kind, const stack_view& stack) noex
     case handshake_kind::barrier_on: m.shaded.clear(); break;
     case handshake_kind::round: serve_round(m, stack); break;
     case handshake_kind::sweep:
-      m.allocate_black = false;
+      m.end_black();
       release_all_bins(m);
       m.epoch = state.epoch.load(memory_order_acquire);  // pairs-with: the end of marking
       if (m.buffer != nullptr) m.buffer->count = 0;  // noted after marking ended: nothing white was reachable
@@ -254,6 +254,7 @@ inline mutator* create_mutator(processor* owner, os::stack_bounds stack = {}) no
   m->stack_high = stack.high;
   if (owner == nullptr) m->thread = ::pthread_self();
   m->shaded.clear();
+  m->end_black();
   m->idle_sp = m->idle_top = 0;
   m->idle_fiber = nullptr;
   m->assists = {};

@@ -117,7 +117,7 @@ inline void acknowledge_interrupted(mutator& m, const interruption& at) noexcept
         scan_interrupted(m, at);
         break;
       case handshake_kind::sweep:
-        m.allocate_black = false;
+        m.end_black();
         m.epoch = state.epoch.load(memory_order_acquire);  // pairs-with: the end of marking
         sweep_held_in_place(m);
         if (m.buffer != nullptr) m.buffer->count = 0;

@@ -129,6 +129,9 @@ struct mutator {
   bin_table* table = nullptr;
   std::uint32_t used_count = 0;
   bool allocate_black = false;
+  // The run that it got last while it allocates black: whatever lies in it is marked until the cycle ends. Owner (or claimer).
+  std::uintptr_t black_low = 0;
+  std::size_t black_bytes = 0;
   std::uint64_t epoch = 0;  // of the heap, as of this mutator's last sweep handshake
   std::uint64_t acked_round = 0;
   grey_chunk* buffer = nullptr;
@@ -160,6 +163,14 @@ struct mutator {
   mutator* pool_next = nullptr;
 
   shade_filter shaded;  // of this cycle; last, since it is long
+
+  TERN_ALWAYS_INLINE bool has_just_made(std::uintptr_t word) const noexcept {
+    return word - black_low < black_bytes;
+  }
+  void end_black() noexcept {
+    allocate_black = false;
+    black_bytes = 0;
+  }
 };
 
 // Off: a load and a predicted branch in every store.

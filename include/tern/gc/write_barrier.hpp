@@ -2,7 +2,8 @@
 //
 // Context     Dijkstra's insertion barrier with grey stacks: what is stored is shaded, what is overwritten is not.
 // Protocol    off: one load and a predicted branch. on: the slow path looks the pointer up and notes it if it is white, unless it is one
-//             of some that this mutator has looked up in this cycle.
+//             of some that this mutator has looked up in this cycle, or lies in the run of black cells that it allocates from: a program
+//             that builds stores mostly what it has just made.
 //             Null needs none; nor does the end of a slot's life. Initialising stores need one: the object may be black already.
 //             Debug builds also ask whether the object's type names the slot: what it does not name is not marked.
 // Rejected    A deletion barrier: C++ overwrites objects in ways that no barrier sees (memset, destructors, reuse of buffers).
@@ -50,7 +51,7 @@ TERN_NOINLINE inline void shade_slow(const void* p) noexcept {
   mutator* m = current_mutator_if_any();
   if (m == nullptr) return shade_foreign(word);
   // Nothing is unmarked within a cycle. Where a signal ends that cycle between here and the store, p lies in a register (signal.hpp).
-  if (m->shaded.has(word) && !is_late(*m)) return;
+  if ((m->shaded.has(word) || m->has_just_made(word)) && !is_late(*m)) return;
   shade_unseen(*m, word);
 }
 
