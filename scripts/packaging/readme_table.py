@@ -8,8 +8,8 @@ the committed trials; or checks that they are what those give.
 A table stands between `<!-- table: RUN SELECTION -->` and `<!-- end -->`: RUN is the run's directory, SELECTION what
 `ternbench show --select` is given. Between `<!-- claims: RUN COUNT -->` and `<!-- end -->` stand the COUNT verdicts of
 `ternbench claims` that are farthest from what was claimed; between `<!-- answers: RUN FILE AREA,AREA -->` and `<!-- end -->` those on
-all claims of FILE that are of one of these areas. Between `<!-- rates: TRIALS -->` and `<!-- end -->` stands what
-`ternbench rates` makes of TRIALS.
+all claims of FILE that are of one of these areas, or with `AREA,AREA REGEX` those of them whose id matches. Between
+`<!-- rates: TRIALS -->` and `<!-- end -->` stands what `ternbench rates` makes of TRIALS.
 """
 import pathlib
 import re
@@ -18,20 +18,21 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = tuple(ROOT / name for name in ("README.md", "results/targets/README.md", "results/gate-evaluation/README.md"))
-TABLE = re.compile(r"(<!-- (table|claims|answers|rates): (\S+) (?:(\S+) )?(?:(\S+) )?-->\n).*?(<!-- end -->)", re.S)
+TABLE = re.compile(r"(<!-- (table|claims|answers|rates): (\S+) (?:(\S+) )?(?:(\S+) )?(?:(\S+) )?-->\n).*?(<!-- end -->)", re.S)
 
 
 def rendered(ternbench, match):
-    what, source, argument, areas = match.group(2, 3, 4, 5)
-    areas = [word for area in (areas or "").split(",") if area for word in ("--area", area)]
+    what, source, argument, areas, ids = match.group(2, 3, 4, 5, 6)
+    chosen = [word for area in (areas or "").split(",") if area for word in ("--area", area)]
+    chosen += ["--id", ids] if ids else []
     command = {"table": ["show", source, "--format", "compact", "--select", argument],
                "claims": ["claims", source, "--format", "markdown", "--surprises", argument],
-               "answers": ["claims", source, "--format", "markdown", "--claims", argument, *areas],
+               "answers": ["claims", source, "--format", "markdown", "--claims", argument, *chosen],
                "rates": ["rates", source]}[what]
     result = subprocess.run([ternbench, *command], capture_output=True, text=True, cwd=ROOT)
     if result.returncode != 0:
         sys.exit(f"readme_table: {result.stderr.strip()}")
-    return match.group(1) + result.stdout.strip() + "\n" + match.group(6)
+    return match.group(1) + result.stdout.strip() + "\n" + match.group(7)
 
 
 def main(arguments):

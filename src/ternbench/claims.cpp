@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <regex>
 #include <utility>
 
+#include "session.hpp"
 #include "show.hpp"
 
 namespace ternbench {
@@ -416,6 +418,10 @@ exit_code claims(const claims_options& options) {
     std::erase_if(known, [&](const claim& c) {
       return std::find(options.areas.begin(), options.areas.end(), c.area) == options.areas.end();
     });
+  if (const auto wanted = parse_filter(options.ids, "--id")) {
+    std::erase_if(known, [&](const claim& c) { return !std::regex_search(c.id, *wanted); });
+    if (known.empty()) throw tool_error(fmt::format("no claim has an id that matches \"{}\"", options.ids));
+  }
   std::vector<answered_claim> answers = answer_claims(run, known);
   const std::string summary = summary_of(answers);  // of all, whatever is shown
   if (options.surprises > 0) {

@@ -73,6 +73,7 @@ struct claims_options {
   std::filesystem::path run;
   std::vector<std::filesystem::path> files;  // empty: claims_file
   std::vector<std::string> areas;            // only claims of these; empty: all
+  std::string ids;                           // only claims whose id matches; empty: all
   bool markdown = false;
   std::size_t surprises = 0;  // only so many: those that are farthest from what was claimed; 0: all
 };

@@ -288,6 +288,7 @@ CLI::App* add_claims(CLI::App& app, arguments& args) {
   verb->add_option("--area", args.claims.areas, "only claims of this area; again for more")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_option("--id", args.claims.ids, "only claims whose id matches this regular expression");
   verb->add_option("--surprises", args.claims.surprises,
                    "only so many: the claims that do not hold, the farthest first")
       ->check(CLI::Range(1, 1000));

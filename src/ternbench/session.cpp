@@ -65,12 +65,12 @@ std::vector<std::string> host_changes(const ordered_json& before, const ordered_
   return out;
 }
 
-std::optional<std::regex> parse_filter(const std::string& filter) {
+std::optional<std::regex> parse_filter(const std::string& filter, const std::string& option) {
   if (filter.empty()) return std::nullopt;
   try {
     return std::regex(filter);
   } catch (const std::regex_error&) {
-    throw tool_error(fmt::format("--filter: \"{}\" is not a regular expression", filter));
+    throw tool_error(fmt::format("{}: \"{}\" is not a regular expression", option, filter));
   }
 }
 

@@ -28,7 +28,8 @@ namespace ternbench {
                                                    const std::string& machine, const std::string& suffix);
 
 /// The expression of --filter; nothing for an empty one. Throws tool_error.
-[[nodiscard]] std::optional<std::regex> parse_filter(const std::string& filter);
+[[nodiscard]] std::optional<std::regex> parse_filter(const std::string& filter,
+                                                     const std::string& option = "--filter");
 
 /// A fact of a host or a build as text; "unknown" where it is null.
 [[nodiscard]] std::string fact_text(const ordered_json& value);

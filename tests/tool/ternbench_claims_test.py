@@ -210,6 +210,13 @@ class forms(claims_test):
         self.assertEqual(self.tool("claims", "run.json", "--claims", claims, "--area", "net", code=1).stderr,
                          'ternbench claims: no claim is of the area "net"\n')
 
+    def test_claims_by_their_ids(self):
+        claims = self.write("c.json", files.claims(*(files.claim(id=name) for name in ("switch-one", "switch-two", "other"))))
+        out = self.tool("claims", "run.json", "--claims", claims, "--id", "^switch-").stdout
+        self.assertEqual(re.findall(r"^([a-z-]+): holds", out, re.M), ["switch-one", "switch-two"])
+        for wanted, line in (("none", 'no claim has an id that matches "none"'), ("[", '--id: "[" is not a regular expression')):
+            self.assertEqual(self.tool("claims", "run.json", "--claims", claims, "--id", wanted, code=1).stderr, f"ternbench claims: {line}\n")
+
     def test_help_completion_and_usage(self):
         self.assertIn("example: ternbench claims ", self.tool("claims", "--help").stdout)
         self.assertIn("claims", self.tool("--help").stdout)
