@@ -27,7 +27,7 @@ namespace ternbench {
                                                    const tern_bench::host_facts& host,
                                                    const std::string& machine, const std::string& suffix);
 
-/// The expression of --filter; nothing for an empty one. Throws tool_error.
+/// The expression of --filter, or of the option of that name; nothing for an empty one. Throws tool_error.
 [[nodiscard]] std::optional<std::regex> parse_filter(const std::string& filter,
                                                      const std::string& option = "--filter");
 

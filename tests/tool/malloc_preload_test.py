@@ -150,6 +150,7 @@ except MemoryError:
         self.assertEqual(done.stdout, "MemoryError 1000000\n")
 
     def test_a_heap_profile_that_pprof_reads(self):
+        # scripts/test installs both; by hand, and where a distribution has no google-perftools, there may be none to ask.
         for tool in ("google-pprof", "gcc"):
             if shutil.which(tool) is None:
                 self.skipTest(f"{tool} is not here")

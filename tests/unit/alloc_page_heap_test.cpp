@@ -316,6 +316,7 @@ TEST(PageHeap, AsksForHugePagesOnceItIsNotSmall) {
   EXPECT_EQ(huge_page_advice(base), "hg");
 }
 
+// Skipped where nobody can tell: an emulator, OS pages other than of 4 KiB, a kernel without transparent huge pages.
 TEST(HugeBlocks, AskForHugePagesOnceTheyAreNotSmall) {
   if (!kernel_takes_advice()) GTEST_SKIP() << "the kernel has no huge pages to give, or does not tell";
   huge_blocks blocks;
