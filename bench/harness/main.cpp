@@ -13,7 +13,11 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <regex>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "bench/harness/fresh.hpp"
 #include "bench/harness/host_facts.hpp"
@@ -120,12 +124,43 @@ void run_row(benchmark::State& state, program_state& program, std::size_t index)
   }
 }
 
+std::optional<std::uint64_t> operations_of(const options& o, const row& r) {
+  if (!o.operations && r.fixed_operations) return r.fixed_operations(params_of(r, o), o.row_time_ms());
+  return o.operations;
+}
+
+// Google Benchmark's own filter: an extended regular expression, anything but that after a minus. It has "all" for every row.
+class row_filter {
+ public:
+  explicit row_filter(std::string text) {
+    if (text.empty() || text == "all") return;
+    excludes_ = text.front() == '-';
+    if (excludes_) text.erase(0, 1);
+    expression_.emplace(text, std::regex::extended);
+  }
+  // By its name, or by that which the library gives it.
+  bool takes(const options& o, const row& r) const {
+    if (!expression_) return true;
+    const std::string name = r.name(params_of(r, o));
+    const auto operations = operations_of(o, r);
+    const std::string longer =
+        name + (operations ? "/iterations:" + std::to_string(*operations) : "") + "/manual_time";
+    return (std::regex_search(name, *expression_) || std::regex_search(longer, *expression_)) != excludes_;
+  }
+
+ private:
+  std::optional<std::regex> expression_;
+  bool excludes_ = false;
+};
+
+// Throws std::regex_error.
 std::vector<std::size_t> chosen_rows(const options& o) {
   std::vector<std::size_t> indexes;
-  const tier limit = o.wanted.value_or(o.filtered ? tier::full : tier::standard);
+  const row_filter filter(o.filter.value_or("all"));
+  const tier limit = o.wanted.value_or(o.filter ? tier::full : tier::standard);
   for (std::size_t i = 0; i < all_rows().size(); ++i) {
     const row& r = all_rows()[i];
-    if (o.smoke ? r.in_smoke : r.tier <= limit) indexes.push_back(i);
+    if ((o.smoke ? r.in_smoke : r.tier <= limit) && filter.takes(o, r)) indexes.push_back(i);
   }
   if (o.order) {
     // Fisher and Yates with our own generator: the same order from the same seed with every standard library.
@@ -135,18 +170,16 @@ std::vector<std::size_t> chosen_rows(const options& o) {
   return indexes;
 }
 
-void register_rows(program_state& program) {
-  for (const std::size_t index : chosen_rows(program.chosen)) {
+void register_rows(program_state& program, const std::vector<std::size_t>& indexes) {
+  for (const std::size_t index : indexes) {
     const row& r = all_rows()[index];
     const row_params& params = params_of(r, program.chosen);
     auto* registered = benchmark::RegisterBenchmark(
         r.name(params).c_str(),
         [&program, index](benchmark::State& state) { run_row(state, program, index); });
     registered->UseManualTime();
-    std::optional<std::uint64_t> operations = program.chosen.operations;
-    if (!operations && r.fixed_operations)
-      operations = r.fixed_operations(params, program.chosen.row_time_ms());
-    if (operations) registered->Iterations(static_cast<benchmark::IterationCount>(*operations));
+    if (const auto operations = operations_of(program.chosen, r))
+      registered->Iterations(static_cast<benchmark::IterationCount>(*operations));
   }
 }
 
@@ -177,16 +210,26 @@ int bench_main(int argc, char** argv) {
   static program_state program;
   program.chosen = parse_options(argc, argv);
   const options& o = program.chosen;
-  if (!o.error.empty()) {
-    std::fprintf(stderr, "%s\n", o.error.c_str());
+  const auto refuse = [&o](const std::string& why) {
+    std::fprintf(stderr, "%s: error: %s\n", o.library_arguments.front().c_str(), why.c_str());
     return 1;
-  }
+  };
+  if (!o.error.empty()) return refuse(o.error);
   if (o.list) {
     print_list(o);
     return 0;
   }
   if (!o.child.empty()) return measure_as_child(o.child);
   if (o.help) std::fputs(options_help, stdout);
+  // Before the library opens the file that it is to write.
+  std::vector<std::size_t> indexes;
+  try {
+    indexes = chosen_rows(o);
+  } catch (const std::regex_error&) {
+    return refuse("--benchmark_filter: \"" + *o.filter + "\" is not a regular expression");
+  }
+  if (indexes.empty() && !o.help)
+    return refuse(o.filter ? "no row matches --benchmark_filter=" + *o.filter : "no row is of that tier");
   start_fresh_processes();
 
   std::vector<std::string> arguments = o.library_arguments;
@@ -197,7 +240,7 @@ int bench_main(int argc, char** argv) {
   benchmark::Initialize(&count, pointers.data());
   if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 1;
   add_context(o);
-  register_rows(program);
+  register_rows(program, indexes);
 
   const auto display =
       corrected(std::unique_ptr<benchmark::BenchmarkReporter>(benchmark::CreateDefaultDisplayReporter()),
@@ -205,10 +248,7 @@ int bench_main(int argc, char** argv) {
   std::unique_ptr<benchmark::BenchmarkReporter> file;
   if (o.writes_file) {
     auto inner = make_file_reporter(o.file_format);
-    if (!inner) {
-      std::fprintf(stderr, "--benchmark_out_format wants console, json or csv\n");
-      return 1;
-    }
+    if (!inner) return refuse("--benchmark_out_format wants console, json or csv");
     file = corrected(std::move(inner), o.file_format == "json");
   }
   benchmark::RunSpecifiedBenchmarks(display.get(), file.get());

@@ -21,7 +21,7 @@ struct options {
   std::optional<tern_bench::tier> wanted;      ///< --tern_tier=quick|default|full
   turns turn;                                  ///< --tern_turns=FD
   std::string hist_dir;                        ///< --tern_hist_dir=DIR
-  bool filtered = false;                       ///< --benchmark_filter given: any row may be asked for
+  std::optional<std::string> filter;           ///< --benchmark_filter: any row may be asked for
   std::string child;                           ///< --tern_child=<request>: measure_self() started us
   bool writes_file = false;                    ///< --benchmark_out given
   std::string display_format = "console";      ///< --benchmark_format

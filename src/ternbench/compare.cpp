@@ -17,7 +17,7 @@ void find_renamed(comparison& c) {
     const row_name& q = y->parts;
     if (!p.in_grammar() || !q.in_grammar() || p.area != q.area) return false;
     const bool same_case = p.case_name == q.case_name && p.subject == q.subject;  // parameters changed
-    const bool same_params = p.params == q.params && !p.params.empty();
+    const bool same_params = p.params == q.params;
     const bool case_changed = same_params && p.subject == q.subject;
     const bool subject_changed = same_params && p.case_name == q.case_name;
     return same_case || case_changed || subject_changed;

@@ -168,6 +168,10 @@ except MemoryError:
         self.assertAlmostEqual(float(first[0]), 4.03, delta=1.35, msg=table)
         self.assertNotIn("drops", table)
 
+    def test_a_heap_profile_that_cannot_be_written_has_a_line(self):
+        done = self.run_with([sys.executable, "-c", ""], LIBRARY, debug="heapprofile=/nowhere/a.heap")
+        self.assertEqual(done.stderr, "tern: the heap profile cannot be written to /nowhere/a.heap: No such file or directory\n")
+
     def test_misuse_ends_with_one_message(self):
         program = "import ctypes; c = ctypes.CDLL(None); c.free(ctypes.c_void_p(id(object()) & ~15 | 1 << 44))"
         done = self.run_with([sys.executable, "-c", program], LIBRARY, check=False)

@@ -316,10 +316,10 @@ class measuring(tool_test):
         self.config(set=["sched/yield/tern", "sched/yield/pthread_pool"])
         out = self.gate(self.only(), code=2).stdout
         self.assertIn("missing: sched/yield/pthread_pool: base has it, head does not", out)
-        self.assertIn("new: sched/yield2/pthread", out)
+        self.assertIn("renamed: sched/yield/pthread: is sched/yield2/pthread in head", out)
         self.config(set=["sched/yield/tern", "sched/yield/pthread_pool", "sched/yield/pthread"],
-                    allowed=[{"row": row, "change": "missing", "reason": "it is done with"}
-                             for row in ("sched/yield/pthread_pool", "sched/yield/pthread")])
+                    allowed=[{"row": "sched/yield/pthread_pool", "change": "missing", "reason": "it is done with"},
+                             {"row": "sched/yield/pthread", "change": "renamed", "reason": "a better name"}])
         self.assertIn("(allowed)", self.gate(self.only()).stdout)
 
     def test_a_row_that_crashes_is_red(self):

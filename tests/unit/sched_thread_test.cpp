@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -303,6 +304,49 @@ TEST_P(SchedThread, NurseryRethrowsTheFirstAndStopsTheRest) {
   });
 }
 
+TEST_P(SchedThread, AFunctionThatTakesATokenIsAskedToStopByItsHandle) {
+  rt.run([] {
+    const auto until_asked = [](std::stop_token stop, int* rounds) {
+      while (!stop.stop_requested()) {
+        ++*rounds;
+        tern::this_thread::yield();
+      }
+    };
+    int rounds = 0;
+    tern::thread t{until_asked, &rounds};
+    EXPECT_TRUE(t.get_stop_token().stop_possible());
+    EXPECT_FALSE(t.get_stop_source().stop_requested());
+    EXPECT_TRUE(t.request_stop());
+    EXPECT_FALSE(t.request_stop()) << "only the first one asks";
+    t.join();
+    EXPECT_TRUE(t.get_stop_token().stop_requested());
+    {
+      tern::thread destroyed{{.name = "asked"}, until_asked, &rounds};
+      const tern::thread moved{std::move(destroyed)};
+      EXPECT_FALSE(destroyed.get_stop_token().stop_possible());
+    }
+    tern::thread replaced{until_asked, &rounds};
+    replaced = tern::thread{[] {}};
+    EXPECT_FALSE(replaced.get_stop_token().stop_possible()) << "what takes no token has no state";
+    EXPECT_FALSE(replaced.request_stop());
+    replaced.join();
+  });
+}
+
+// As std::jthread: the token comes first where both would do.
+TEST_P(SchedThread, TheTokenIsPassedWhereItCanBe) {
+  rt.run([] {
+    struct either {
+      bool* with_token;
+      void operator()(std::stop_token) const { *with_token = true; }
+      void operator()() const { *with_token = false; }
+    };
+    bool with_token = false;
+    tern::thread{either{&with_token}}.join();
+    EXPECT_TRUE(with_token);
+  });
+}
+
 TEST(SchedThreadDeath, DetachedThrowNamesTheFiber) {
   if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
@@ -318,6 +362,17 @@ TEST(SchedThreadDeath, UntakenExceptionInDestructorNamesTheFiber) {
   if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(tern::run([] { tern::thread t{{.name = "unheard"}, [] { throw 1; }}; }), "unheard");
+}
+
+TEST(SchedThreadDeath, UntakenExceptionOfANurseryNamesTheFiberItLeft) {
+  if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(tern::run([] {
+                 tern::nursery n;
+                 n.spawn({.name = "well"}, [] {});
+                 n.spawn({.name = "ill"}, [] { throw 1; });
+               }),
+               "an exception left fiber #[0-9]+ 'ill', which nobody joins");
 }
 
 TEST(SchedThreadDeath, ParkInsideBlockingIsFatal) {

@@ -5,9 +5,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include <tern/alloc/sampling.hpp>
 #include <tern/alloc/statistics.hpp>
@@ -54,6 +57,12 @@ namespace detail {
 inline constinit char profile_path_at_exit[256] = {};
 inline constinit atomic<bool> debug_settings_read{false};
 
+inline void write_profile_at_exit() noexcept {
+  if (heap_profile::write(profile_path_at_exit)) return;
+  std::fprintf(stderr, "tern: the heap profile cannot be written to %s: %s\n", profile_path_at_exit,
+               std::strerror(errno));
+}
+
 // Called in slow paths: cheap after the first time.
 TERN_COLD inline void read_debug_settings() noexcept {
   if (environ == nullptr) return;                                        // the C library has not started yet
@@ -63,7 +72,7 @@ TERN_COLD inline void read_debug_settings() noexcept {
   const std::size_t interval = given > 0 ? static_cast<std::size_t>(given) : std::size_t{512} << 10;
   const bool guards = debug_option("guardsamples") != 0;
   const bool profiles = debug_text("heapprofile", profile_path_at_exit, sizeof profile_path_at_exit);
-  if (profiles) std::atexit([] { static_cast<void>(heap_profile::write(profile_path_at_exit)); });
+  if (profiles) std::atexit(&write_profile_at_exit);
   if (profiles || guards) start_sampling(interval, guards);
 }
 inline void read_debug_settings_once() noexcept {

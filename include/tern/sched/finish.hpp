@@ -68,14 +68,18 @@ inline void release_slot(fiber& f) noexcept {
 }
 
 // What the error of a fiber that nobody can join leads to. Called in its own catch, so that terminate handlers see it.
-[[noreturn]] inline void terminate_named(fiber& f) noexcept {
+[[noreturn]] TERN_COLD inline void terminate_named(std::uint64_t id, const char* name,
+                                                   const std::exception_ptr& error) noexcept {
   std::fprintf(stderr, "tern: an exception left fiber #%llu '%s', which nobody joins\n",
-               static_cast<unsigned long long>(f.id), f.display_name());
+               static_cast<unsigned long long>(id), name);
   try {
-    std::rethrow_exception(f.error);
+    std::rethrow_exception(error);
   } catch (...) {
     std::terminate();
   }
+}
+[[noreturn]] inline void terminate_named(fiber& f) noexcept {
+  terminate_named(f.id, f.display_name(), f.error);
 }
 
 // Requires: f has ended and its stack is not in use.

@@ -10,6 +10,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <cstring>
 #include <exception>
 #include <optional>
 #include <stop_token>
@@ -40,7 +42,7 @@ enum class cancel_mode : std::uint8_t {
 /// cancellation_shield, tern::blocking. Children of children are cancelled if they are in a nursery, too.
 ///
 /// spawn() may also be called by the children, cancel() by anybody. wait() and the destructor are for one fiber or thread at a time. A
-/// pending exception that no wait() has taken terminates the process in the destructor.
+/// pending exception that no wait() has taken terminates the process in the destructor, with the name of the fiber that it left.
 class nursery {
  public:
   using clock = std::chrono::steady_clock;
@@ -55,13 +57,7 @@ class nursery {
   nursery& operator=(const nursery&) = delete;
   ~nursery() {
     wait_for_children();
-    if (error_ != nullptr) {
-      try {
-        std::rethrow_exception(error_);
-      } catch (...) {
-        std::terminate();
-      }
-    }
+    if (error_ != nullptr) detail::terminate_named(failed_id_, failed_name_, error_);
   }
 
   /// Starts a child: f(std::stop_token) if it can be called so, else f(). Throws as the constructor of thread does. In a nursery that is
@@ -95,7 +91,7 @@ class nursery {
   void wait() {
     const bool interrupted = !wait_for_children();
     if (std::exception_ptr e = std::exchange(error_, nullptr)) {
-      std::stop_source other = new_stop_source();
+      std::stop_source other = detail::new_stop_source();
       {
         detail::lock_scope hold{lock_};
         stop_.swap(other);
@@ -136,9 +132,6 @@ class nursery {
   }
 
  private:
-  // A call: of the constructor inlined GCC 12 says now and then that it reads itself uninitialised.
-  TERN_COLD static std::stop_source new_stop_source() { return {}; }
-
   // A wait() that ends may put another one in its place.
   std::stop_source stop_source() const noexcept {
     detail::lock_scope hold{lock_};
@@ -189,8 +182,13 @@ class nursery {
   void child_ended(std::exception_ptr error, detail::cancel_state* state) noexcept {
     const bool failed = error != nullptr;
     if (failed) {
+      const detail::fiber& self = *detail::current_fiber();
       detail::lock_scope hold{lock_};
-      if (error_ == nullptr) error_ = std::move(error);
+      if (error_ == nullptr) {
+        error_ = std::move(error);
+        failed_id_ = self.id;
+        std::strcpy(failed_name_, self.display_name());
+      }
     }
     if (failed) cancel();
     error = nullptr;  // a later one than the first: it ends before the scope does
@@ -337,6 +335,8 @@ class nursery {
   detail::os::nanoseconds deadline_ = detail::os::never;  // lock_ while children live
   detail::list<cancelling, &cancelling::hook> living_;    // lock_
   std::exception_ptr error_;                              // lock_ while children live
+  std::uint64_t failed_id_ = 0;                           // the same; of the child that error_ left
+  char failed_name_[detail::fiber::name_capacity] = {};   // the same
   std::stop_source stop_;                                 // lock_
 };
 

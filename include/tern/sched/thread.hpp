@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 #include <ostream>
+#include <stop_token>
 #include <string_view>
 #include <system_error>
 #include <tuple>
@@ -68,40 +69,51 @@ struct bound_call {
 
 struct thread_access;
 
+// A call: of the constructor inlined GCC 12 says now and then that it reads itself uninitialised.
+TERN_COLD inline std::stop_source new_stop_source() { return {}; }
+
 }  // namespace detail
 
 /// A fiber that is joined once. Starts at once; runs on any worker of the runtime of the fiber that made it.
 ///
 /// The handle is not thread-safe, the fiber is. An exception that leaves the function is rethrown by join(). Destroying a joinable
-/// handle joins; an exception found then terminates the process with the fiber's name. Spawning is O(1) and allocates
-/// nothing unless the function object is larger than 2 KiB (for a tiny fiber: 128 bytes).
+/// handle, and assigning to it, asks the fiber to stop and joins; an exception found then terminates the process with the fiber's name.
+/// Spawning is O(1) and allocates nothing unless the function takes a std::stop_token, or the function object is larger than 2 KiB (for a
+/// tiny fiber: 128 bytes).
 class [[nodiscard]] thread {
+  template <class F, class... Args>
+  static constexpr bool takes = std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>;
+  template <class F, class... Args>
+  static constexpr bool takes_token = takes<F, std::stop_token, Args...>;
+
  public:
   using id = fiber_id;
 
   thread() noexcept = default;
 
-  /// Runs std::invoke(f, args...) with decayed copies. Throws std::system_error when there is no stack left (ENOMEM) or when
-  /// called outside a runtime (operation_not_permitted), and what copying throws.
+  /// Runs std::invoke(f, token, args...) if f takes a std::stop_token first, else std::invoke(f, args...), with decayed copies. Throws
+  /// std::system_error when there is no stack left (ENOMEM) or when called outside a runtime (operation_not_permitted),
+  /// std::bad_alloc where there is no memory for the token's state, and what copying throws.
   template <class F, class... Args>
     requires(!std::is_same_v<std::remove_cvref_t<F>, thread> &&
              !std::is_same_v<std::remove_cvref_t<F>, thread_attributes> &&
-             std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
+             (takes_token<F, Args...> || takes<F, Args...>))
   explicit thread(F&& f, Args&&... args)
       : thread(nullptr, detail::default_spawn, std::forward<F>(f), std::forward<Args>(args)...) {}
 
   /// The same with attributes.
   template <class F, class... Args>
-    requires(std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>)
+    requires(takes_token<F, Args...> || takes<F, Args...>)
   thread(const thread_attributes& a, F&& f, Args&&... args)
       : thread(nullptr, detail::spawn_options{.name = a.name, .stack_size = detail::slot_request(a)},
                std::forward<F>(f), std::forward<Args>(args)...) {}
 
-  thread(thread&& o) noexcept : fiber_{std::exchange(o.fiber_, nullptr)} {}
+  thread(thread&& o) noexcept : fiber_{std::exchange(o.fiber_, nullptr)}, stop_{std::move(o.stop_)} {}
   thread& operator=(thread&& o) noexcept {
     if (this != &o) {
       finish();
       fiber_ = std::exchange(o.fiber_, nullptr);
+      stop_ = std::move(o.stop_);
     }
     return *this;
   }
@@ -139,7 +151,16 @@ class [[nodiscard]] thread {
 
   id get_id() const noexcept { return fiber_ == nullptr ? id{} : id{fiber_->id}; }
 
-  void swap(thread& o) noexcept { std::swap(fiber_, o.fiber_); }
+  /// Asks the fiber to stop, by its token. True for the first who asks; false, too, where the function takes no token.
+  bool request_stop() noexcept { return stop_.request_stop(); }
+  /// Without a state where the function takes no token. Of a handle that was joined or detached they stay what they were.
+  std::stop_source get_stop_source() const noexcept { return stop_; }
+  std::stop_token get_stop_token() const noexcept { return stop_.get_token(); }
+
+  void swap(thread& o) noexcept {
+    std::swap(fiber_, o.fiber_);
+    stop_.swap(o.stop_);
+  }
   friend void swap(thread& a, thread& b) noexcept { a.swap(b); }
 
  private:
@@ -147,7 +168,14 @@ class [[nodiscard]] thread {
 
   template <class F, class... Args>
   thread(detail::scheduler* s, const detail::spawn_options& o, F&& f, Args&&... args) {
-    if constexpr (sizeof...(Args) == 0 && std::is_invocable_v<std::decay_t<F>&>)
+    if constexpr (takes_token<F, Args...>) {
+      stop_ = detail::new_stop_source();
+      fiber_ =
+          &detail::spawn_fiber(s,
+                               detail::bound_call<std::decay_t<F>, std::stop_token, std::decay_t<Args>...>{
+                                   {std::forward<F>(f), stop_.get_token(), std::forward<Args>(args)...}},
+                               o);
+    } else if constexpr (sizeof...(Args) == 0 && std::is_invocable_v<std::decay_t<F>&>)
       fiber_ = &detail::spawn_fiber(s, std::forward<F>(f), o);
     else
       fiber_ = &detail::spawn_fiber(s,
@@ -169,12 +197,14 @@ class [[nodiscard]] thread {
     if (fiber_ == nullptr) return;
     detail::fiber& f = *std::exchange(fiber_, nullptr);
     if (&f == detail::current_fiber()) detail::fatal("a tern::thread was destroyed by its own fiber");
+    stop_.request_stop();
     static_cast<void>(detail::wait_for_exit<true>(f));
     if ((f.flags & detail::fiber::has_error) != 0) detail::terminate_named(f);
     static_cast<void>(detail::take_result(f));
   }
 
   detail::fiber* fiber_ = nullptr;
+  std::stop_source stop_{std::nostopstate};
 };
 
 namespace detail {
