@@ -79,12 +79,11 @@ class barrier_line {
       holders[i] = own_.peek((2 * t) * count + i);
       targets[i] = own_.get((2 * t + 1) * count + i);
     }
-    for (std::size_t i = 0; i < batch; ++i) {
+    for_each_polled<S>(batch, [&](std::uint64_t i) {
       node* const holder = holders[i % count];
       holder->next = targets[(i * 7 + i / count) % count];
       keep(holder);
-      if (i % 4096 == 0) S::poll();
-    }
+    });
     std::uint64_t sum = 0;
     for (std::size_t i = 0; i < count; ++i) sum += S::peek(holders[i]->next)->value * (i + 1);
     sums_[t] = sum;

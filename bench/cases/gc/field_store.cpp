@@ -26,12 +26,11 @@ class field_store {
   }
   std::uint64_t operations() const { return batch; }
   std::uint32_t run() {
-    for (std::size_t i = 0; i < batch; ++i) {
+    for_each_polled<S>(batch, [&](std::uint64_t i) {
       node* holder = holder_[i % count];
       holder->next = target_[(i * 7 + i / count) % count];
       keep(holder);
-      if (i % 4096 == 0) S::poll();
-    }
+    });
     std::uint32_t sum = 0;
     for (std::size_t i = 0; i < count; ++i) sum = fold(sum, S::peek(holder_[i]->next)->value + i * count);
     return sum;

@@ -26,12 +26,11 @@ class local_copy {
   std::uint64_t operations() const { return batch; }
   std::uint32_t run() {
     std::uint64_t total = 0;
-    for (std::size_t i = 0; i < batch; ++i) {
+    for_each_polled<S>(batch, [&](std::uint64_t i) {
       const auto local = S::take(holder_[i * 7 % count]->next);
       keep(&*local);
       total += local->value;
-      if (i % 4096 == 0) S::poll();
-    }
+    });
     return fold(0, total);
   }
 

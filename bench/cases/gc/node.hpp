@@ -65,6 +65,14 @@ struct record_node {
   }
 };
 
+/// f(i) for each i below n, which 4,096 divides, and a poll after so many: what the inner loop does is then the same for those that poll
+/// nothing, whose compiler drops a test of i.
+template <class S, class F>
+void for_each_polled(std::uint64_t n, F&& f) {
+  for (std::uint64_t i = 0; i < n; S::poll())
+    for (const std::uint64_t end = i + 4096; i < end; ++i) f(i);
+}
+
 /// One with its first word set.
 template <class S>
 auto make_record(std::uint64_t value) {

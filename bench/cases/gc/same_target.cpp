@@ -32,14 +32,13 @@ class same_target {
       const auto target = shared_.get(0);
       holder* const own = own_.peek(self);
       std::uint64_t sum = 0;
-      for (std::uint64_t i = 0; i < batch; ++i) {
+      for_each_polled<S>(batch, [&](std::uint64_t) {
         own->next = target;
         keep(own);
         sum += S::peek(own->next)->value;
         own->next = nullptr;
         keep(own);
-        if (i % 4096 == 0) S::poll();
-      }
+      });
       sums_[self] = sum;
     });
     std::uint32_t total = 0;
