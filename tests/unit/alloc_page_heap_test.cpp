@@ -339,6 +339,33 @@ TEST(HugeBlocks, AskForHugePagesOnceTheyAreNotSmall) {
   blocks.free(record(p));
 }
 
+// A program may touch a word here and there of what has not grown: stress-ng's blocks were resident in whole huge pages.
+TEST(HugeBlocks, AreOfSmallPagesUntilTheyGrow) {
+  if (!kernel_takes_advice()) GTEST_SKIP() << "the kernel has no huge pages to give, or does not tell";
+  huge_blocks blocks;
+  const auto record = [](void* p) { return heap.map().find(p).get<span>(); };
+  constexpr std::size_t borrowed_bytes = std::size_t{48} << 20, mapped_bytes = std::size_t{80} << 20;
+  // The first makes the heap large enough to ask for huge pages for all that it takes.
+  void* const first = blocks.allocate(borrowed_bytes, 1);
+  ASSERT_NE(first, nullptr);
+  auto* const borrowed = static_cast<char*>(blocks.allocate(borrowed_bytes, 1));
+  ASSERT_NE(borrowed, nullptr);
+  ASSERT_NE(record(borrowed)->pages, 0u);
+  ASSERT_TRUE(record(borrowed)->zeroed) << "not fresh";
+  EXPECT_EQ(huge_page_advice(borrowed), "nh");
+  EXPECT_EQ(huge_page_advice(borrowed + borrowed_bytes - 1), "nh");
+  char* mapped = static_cast<char*>(blocks.allocate(mapped_bytes, 1));
+  ASSERT_NE(mapped, nullptr);
+  EXPECT_EQ(record(mapped)->pages, 0u);
+  EXPECT_EQ(huge_page_advice(mapped), "");
+  mapped = static_cast<char*>(blocks.resize(record(mapped), 2 * mapped_bytes));
+  ASSERT_NE(mapped, nullptr);
+  EXPECT_EQ(huge_page_advice(mapped), "hg");
+  blocks.free(record(mapped));
+  blocks.free(record(borrowed));
+  blocks.free(record(first));
+}
+
 // A buffer that comes and goes keeps its pages; what is no longer needed goes back while the program frees.
 TEST(Scavenger, KeepsWhatIsNeededAndReturnsTheRest) {
   radix_heap& h = fresh_heap<radix_heap>({.first_reservation = std::size_t{256} << 20});

@@ -41,7 +41,7 @@ class huge_blocks {
     if (borrowed_first) {
       if (void* p = borrow(bytes, alignment, w); p != nullptr) return p;
     }
-    void* const p = map(bytes, alignment);
+    void* const p = map(bytes, alignment, w);
     return p != nullptr || borrowed_first ? p : borrow(bytes, alignment, w);
   }
 
@@ -75,7 +75,7 @@ class huge_blocks {
     if (p != MAP_FAILED) {
       s->start = to_word(p);
       s->mapped_bytes = mapped;
-      if (!huge_pages::are_wanted(before)) advise(p, mapped);
+      if (mapped > before) advise(p, mapped);
       count(0, mapped, before);
     }
     publish(s);
@@ -129,7 +129,7 @@ class huge_blocks {
     if (huge_pages::are_wanted(mapped)) os::advise_huge_pages(p, mapped, true);
   }
 
-  void* map(std::size_t bytes, std::size_t alignment) noexcept {
+  void* map(std::size_t bytes, std::size_t alignment, wish w) noexcept {
     // At least a page of the map, though OS pages may be smaller: two blocks must not start in the same one.
     const std::size_t mapped = charge(bytes < page_bytes ? page_bytes : bytes, 0);
     if (mapped == 0) return nullptr;
@@ -141,7 +141,7 @@ class huge_blocks {
       static_cast<void>(heap.change_foreign(pages_of(mapped), 0));
       return nullptr;
     }
-    advise(p, mapped);
+    if (w == wish::to_grow) advise(p, mapped);
     s->start = to_word(p);
     s->mapped_bytes = mapped;
     s->kind = span_kind::huge;
@@ -162,6 +162,8 @@ class huge_blocks {
                             });
     if (s == nullptr) return nullptr;
     heap_scavenger.note_growth();
+    if (s->zeroed && huge_pages::are_wanted(heap.statistics().mapped))
+      huge_pages::before_sparse_use(s->start, s->end());
     if (w == wish::zeroed && !s->zeroed) std::memset(s->memory(), 0, bytes);
     count(1, s->bytes(), 0, static_cast<std::ptrdiff_t>(s->bytes()));
     return s->memory();
