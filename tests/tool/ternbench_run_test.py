@@ -390,5 +390,27 @@ class run_test(unittest.TestCase):
         self.assertFalse(self.out.exists())
 
 
+class script_test(unittest.TestCase):
+    """scripts/bench looks at the options before there is a tool to ask."""
+
+    SCRIPT = pathlib.Path(os.environ["TERN_SOURCE_DIR"]) / "scripts/bench"
+
+    def test_it_knows_the_options_of_the_tool(self):
+        told = subprocess.run([*launcher(), TOOL, "run", "--help"], capture_output=True, text=True, check=True).stdout
+        options = dict(re.findall(r"^  (?:-h,)?(--[a-z-]+)( TEXT| INT| UINT| FLOAT)?", told, re.M))
+        text = self.SCRIPT.read_text()
+        for name, takes_value in (("alone", False), ("with_value", True)):
+            known = re.search(rf"^{name}='([^']*)'", text, re.M)[1].split()
+            self.assertEqual(set(known), {option for option, value in options.items() if bool(value) == takes_value} - {"--help"})
+
+    def test_a_slip_is_told_before_anything_is_built(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for options, line in ((["--quik"], "unknown option --quik"), (["--filter"], "--filter needs a value")):
+                done = subprocess.run([self.SCRIPT, "--no-install", *options], env={**os.environ, "TERN_BUILD_DIR": folder},
+                                      capture_output=True, text=True, timeout=60, check=False)
+                self.assertEqual((done.returncode, done.stderr), (1, f"tern: {line}\n"))
+            self.assertEqual(os.listdir(folder), [])
+
+
 if __name__ == "__main__":
     unittest.main()

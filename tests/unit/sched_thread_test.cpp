@@ -364,6 +364,7 @@ TEST(SchedThreadDeath, UntakenExceptionInDestructorNamesTheFiber) {
   EXPECT_DEATH(tern::run([] { tern::thread t{{.name = "unheard"}, [] { throw 1; }}; }), "unheard");
 }
 
+// Skipped under emulation, as all of these: a death test starts its own program anew (tests/support/emulation.hpp).
 TEST(SchedThreadDeath, UntakenExceptionOfANurseryNamesTheFiberItLeft) {
   if (tern_test::is_emulated()) GTEST_SKIP() << tern_test::no_reexec;
   GTEST_FLAG_SET(death_test_style, "threadsafe");

@@ -7,9 +7,8 @@
 //             program fills it. One that has not grown may be touched here and there, so the chunks of a fresh one ask for small pages.
 //             Before a part of a chunk is released, the chunk asks for small pages: else the kernel's own thread would fill the part again. A
 //             chunk that is released whole is huge again at its next use.
-// Measured    stress-ng --malloc, which touches the first word of blocks of up to 64 MiB: with huge pages for all of them 10.7 GiB resident and
-//             a hundred times the CPU time.
-// Rejected    From the first byte on: a program with little memory would have a chunk, 2 MiB, resident for its first block.
+// Rejected    From the first byte on: a program with little memory would have a chunk, 2 MiB, resident for its first block. For every large block:
+//             stress-ng --malloc (bench/harness/real_programs.py) touches the first word of each of thousands, and had a chunk resident for each.
 // Limits      The first touch of a chunk clears all of it: a program that touches a word here and there of a block that has grown has all of it
 //             resident.
 //             Only where pages have 4 KiB: with 64 KiB a huge one has 512 MiB.
