@@ -210,7 +210,7 @@ int bench_main(int argc, char** argv) {
   static program_state program;
   program.chosen = parse_options(argc, argv);
   const options& o = program.chosen;
-  const auto refuse = [&o](const std::string& why) {
+  const auto refuse = [&](const std::string& why) {
     std::fprintf(stderr, "%s: error: %s\n", o.library_arguments.front().c_str(), why.c_str());
     return 1;
   };
